@@ -1,0 +1,110 @@
+"""Many tasks of different sizes at once: group by shape, pad, stack, `torch.vmap`, split again."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from meta_core.episode import Episode, QuerySet, State, SupportSet
+from meta_core.functional import check_support
+from meta_core.learner import AdaptOptions, Learner
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def adapt_many(learner: Learner, supports: Sequence[SupportSet], *, options: AdaptOptions) -> list[State]:
+    """`learner.adapt` for tasks of any ways and shots; tasks of equal ways are adapted together.
+
+    Args:
+        learner: in `eval` mode.
+        supports: one encoded support set a task.
+        options: the same for all tasks.
+
+    Raises:
+        InvalidSupportSet: for the first task that cannot be adapted to.
+    """
+    for support in supports:
+        check_support(support)
+    if not learner.vectorized or learner.order_matters:
+        return [learner.adapt(support, options=options) for support in supports]
+    states: dict[int, State] = {}
+    for indices in _groups([support.targets.shape[1] for support in supports]):
+        stacked = _stack([supports[i] for i in indices])
+        batch = torch.vmap(lambda support: learner.adapt(support, options=options))(stacked)
+        states |= {i: _nth(batch, row) for row, i in enumerate(indices)}
+    return [states[i] for i in range(len(supports))]
+
+
+def predict_many(learner: Learner, states: Sequence[State], queries: Sequence[Tensor]) -> list[Tensor]:
+    """`learner.predict` for many tasks: one (Q, *features) a state → one (Q, C) each; equal shapes go together."""
+    if len(states) != len(queries):
+        raise ValueError(f"{len(states)} states came with {len(queries)} query tensors")
+    if not learner.vectorized:
+        return [learner.predict(state, query) for state, query in zip(states, queries, strict=True)]
+    logits: dict[int, Tensor] = {}
+    for indices in _groups([_state_shape(state) for state in states]):
+        longest = max(len(queries[i]) for i in indices)
+        padded = torch.stack([_pad(queries[i], longest) for i in indices])
+        stacked = {name: torch.stack([states[i][name] for i in indices]) for name in states[indices[0]]}
+        batch = torch.vmap(learner.predict)(stacked, padded)
+        logits |= {i: batch[row, : len(queries[i])] for row, i in enumerate(indices)}
+    return [logits[i] for i in range(len(states))]
+
+
+def encode_episode(learner: Learner, episode: Episode, *, precision: str = "fp32") -> Episode:
+    """A meta-batch with all its pictures sent through the encoder in one forward; features come back in float32."""
+    support, query = episode.support.inputs, episode.query.inputs
+    inputs = torch.cat([support.flatten(0, 1), query.flatten(0, 1)])
+    if inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        features = learner.encode(inputs)
+    supports, queries = torch.split(features.float(), [support.shape[:2].numel(), query.shape[:2].numel()])
+    return Episode(
+        episode.support._replace(inputs=supports.view(*support.shape[:2], *supports.shape[1:])),
+        episode.query._replace(inputs=queries.view(*query.shape[:2], *queries.shape[1:])),
+    )
+
+
+def tasks_of(episode: Episode) -> Iterator[Episode]:
+    """The tasks of a meta-batch, one by one."""
+    for task in range(len(episode.support.weights)):
+        yield Episode(
+            SupportSet(*(tensor[task] for tensor in episode.support)),
+            QuerySet(*(tensor[task] for tensor in episode.query)),
+        )
+
+
+def _groups(keys: Sequence[Key]) -> list[list[int]]:
+    """Positions of equal keys, in order of first appearance."""
+    groups: dict[Key, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    return list(groups.values())
+
+
+def _state_shape(state: State) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(tensor.shape)) for name, tensor in sorted(state.items()))
+
+
+def _stack(supports: Sequence[SupportSet]) -> SupportSet:
+    """One support set with a leading T axis; shorter tasks are padded with examples of weight 0."""
+    longest = max(len(support.weights) for support in supports)
+    return SupportSet(
+        inputs=torch.stack([_pad(support.inputs, longest) for support in supports]),
+        targets=torch.stack([_pad(support.targets, longest) for support in supports]),
+        weights=torch.stack([_pad(support.weights, longest) for support in supports]),
+    )
+
+
+def _pad(tensor: Tensor, length: int) -> Tensor:
+    if len(tensor) == length:
+        return tensor
+    return torch.cat([tensor, tensor.new_zeros(length - len(tensor), *tensor.shape[1:])])
+
+
+def _nth(batch: State, row: int) -> State:
+    # A clone, because a view would keep the whole batch of other users' states alive.
+    return {name: tensor[row].clone() for name, tensor in batch.items()}

@@ -1,0 +1,146 @@
+"""The model card: what a checkpoint is, what it takes, how well it does and under which licence, as `card.json`."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from meta_core.preprocess import InputSpec
+
+CARD_FORMAT: Final = 1
+"""Version of the folder's layout; a folder of a newer one is refused."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Part(_Strict):
+    """A registered learner, backbone or task source and what it was built with."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class StateSize(_Strict):
+    """Bytes of one task's adapted state: `fixed + per_way · ways + per_example · examples`."""
+
+    fixed: int = Field(ge=0)
+    per_way: int = Field(ge=0)
+    per_example: int = Field(ge=0)
+
+    def at(self, *, ways: int, examples: int) -> int:
+        """Bytes for a task of this size."""
+        return self.fixed + self.per_way * ways + self.per_example * examples
+
+
+class Accuracy(_Strict):
+    """One measured figure, with all that a reader needs to compare it."""
+
+    data: str
+    ways: int
+    shots: int
+    queries: int = Field(description="a class")
+    episodes: int
+    accuracy: float = Field(description="percent, mean over episodes")
+    ci95: float = Field(description="half width of the 95 % confidence interval of the mean, percent")
+    protocol: Literal["episodes", "lake"] = "episodes"
+    inductive: bool = True
+    seed: int = 0
+
+
+class Training(_Strict):
+    """Where the weights come from."""
+
+    recipe: Name
+    data: str
+    data_licence: str
+    steps: int
+    tasks_per_step: int
+    seed: int
+    validation_accuracy: float = Field(description="percent, best on the fixed validation episodes")
+    seconds: float
+    device: str
+    torch: str
+
+
+class Card(_Strict):
+    """`card.json`."""
+
+    format: Literal[1] = CARD_FORMAT
+    name: Name
+    version: str
+    description: str
+    licence: str
+    learner: Part
+    backbone: Part
+    input: InputSpec
+    features: tuple[int, ...] = Field(description="shape of one encoded example")
+    state_bytes: StateSize
+    precision: Literal["fp32"] = "fp32"
+    adapt: dict[str, tuple[float, float]] = Field(
+        default={}, description="options that a request may set, each with its limits"
+    )
+    accuracy: list[Accuracy] = []
+    calibration: None = None
+    training: Training
+    files: dict[str, str] = Field(description="SHA-256 of each file of the folder that is loaded")
+
+
+def card_text(card: Card) -> str:
+    """The card for people: `README.md` of the model's folder, in Markdown."""
+    rows = [
+        f"| {row.data} | {_protocol(row)} | {row.ways} | {row.shots} | {row.accuracy:.2f} ± {row.ci95:.2f} |"
+        for row in card.accuracy
+    ]
+    size, training = card.state_bytes, card.training
+    state = " + ".join(
+        part
+        for part, bytes_ in (
+            (f"{size.fixed} bytes", size.fixed),
+            (f"{size.per_way} bytes a class", size.per_way),
+            (f"{size.per_example} bytes an example", size.per_example),
+        )
+        if bytes_
+    )
+    colours = "grey" if card.input.channels == 1 else "colour"
+    return "\n".join(
+        [
+            f"# {card.name} {card.version}",
+            "",
+            card.description,
+            "",
+            f"- Learner: `{card.learner.name}` {card.learner.options or ''}".rstrip(),
+            f"- Backbone: `{card.backbone.name}` {card.backbone.options or ''}".rstrip(),
+            f"- Input: {card.input.width}×{card.input.height} px, {colours}, polarity {card.input.polarity}",
+            f"- State of an adapted classifier: {state}",
+            f"- Licence: {card.licence}",
+            "- Calibration: none yet; probabilities are the learner's own softmax",
+            "",
+            "## Accuracy",
+            "",
+            "Percent on classes never trained on, mean over episodes ± 95 % confidence interval; inductive: no query's",
+            "answer depends on another query.",
+            "",
+            "| data | protocol | ways | shots | accuracy |",
+            "|---|---|---:|---:|---:|",
+            *rows,
+            "",
+            "## Training",
+            "",
+            f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}: "
+            f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on "
+            f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes "
+            f"({training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above.",
+            "",
+            "![loss and validation accuracy](curve.png)",
+            "",
+        ]
+    )
+
+
+def _protocol(row: Accuracy) -> str:
+    if row.protocol == "lake":
+        return f"Lake's {row.episodes} one-shot runs"
+    return f"{row.episodes} episodes, {row.queries} queries a class"

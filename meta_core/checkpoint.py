@@ -1,0 +1,164 @@
+"""A checkpoint is a folder: `card.json`, `learner.safetensors`, `encoder.onnx`, `README.md`. Nothing is pickled."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
+from meta_core.batching import adapt_many
+from meta_core.card import CARD_FORMAT, Card, Part, StateSize, card_text
+from meta_core.episode import SupportSet
+from meta_core.errors import InvalidCheckpoint, UnknownName
+from meta_core.export import export_encoder
+from meta_core.learner import AdaptOptions, Learner
+from meta_core.preprocess import InputSpec
+from meta_core.registry import BACKBONES, LEARNERS
+
+CARD, WEIGHTS, ENCODER, TEXT = "card.json", "learner.safetensors", "encoder.onnx", "README.md"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded checkpoint.
+
+    Attributes:
+        card: what it is.
+        learner: in `eval` mode, its parameters without gradient.
+        folder: where its files are.
+    """
+
+    card: Card
+    learner: Learner
+    folder: Path
+
+
+def build_learner(learner: Part, backbone: Part, spec: InputSpec) -> Learner:
+    """A learner with fresh weights.
+
+    Raises:
+        UnknownName: no such learner or backbone, or options it does not take.
+    """
+    network = BACKBONES.build(backbone.name, input_shape=spec.shape, **backbone.options)
+    built: Learner = LEARNERS.build(learner.name, backbone=network, **learner.options)
+    return built
+
+
+def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: dict[str, bytes] | None = None) -> Card:
+    """Write a checkpoint; the folder appears complete or, if anything fails, not at all.
+
+    Args:
+        folder: the model's folder, replaced if it is there.
+        learner: what to write.
+        description: the card's fields but those that are measured or computed here.
+        extra: further files by name, such as pictures that the README shows.
+    """
+    draft = folder.with_name(f".{folder.name}.draft.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    learner = learner.cpu().eval()
+    spec = InputSpec.model_validate(description["input"])
+    tensors = {name: tensor.contiguous() for name, tensor in learner.state_dict().items()}
+    safetensors.torch.save_file(tensors, draft / WEIGHTS, metadata={"kshot": description["name"]})
+    (draft / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a service runs as another user
+    export_encoder(learner, spec, draft / ENCODER)
+    features = feature_shape(learner, spec)
+    card = Card(
+        **description,
+        features=features,
+        state_bytes=measure_state(learner, features),
+        adapt=learner.limits,
+        files={name: sha256(draft / name) for name in (WEIGHTS, ENCODER)},
+    )
+    (draft / CARD).write_text(card.model_dump_json(indent=2) + "\n", "utf-8")
+    (draft / TEXT).write_text(card_text(card), "utf-8")
+    for name, data in (extra or {}).items():
+        (draft / name).write_bytes(data)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return card
+
+
+def load(folder: Path) -> Model:
+    """Read a checkpoint and check every file against its card.
+
+    Raises:
+        InvalidCheckpoint: says which file is missing, damaged or foreign, and what to do.
+    """
+    card = read_card(folder)
+    for name in (WEIGHTS, ENCODER):
+        _check_hash(folder / name, card.files.get(name))
+    try:
+        learner = build_learner(card.learner, card.backbone, card.input)
+        learner.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    except (UnknownName, SafetensorError, RuntimeError) as error:
+        raise InvalidCheckpoint(f"{folder.name}: {WEIGHTS} does not hold the learner of {CARD}: {error}") from error
+    learner.eval().requires_grad_(requires_grad=False)
+    return Model(card=card, learner=learner, folder=folder)
+
+
+def read_card(folder: Path) -> Card:
+    """The card alone.
+
+    Raises:
+        InvalidCheckpoint: missing, not a card, or of a newer format.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise InvalidCheckpoint(f"{folder} has no {CARD}; expected a folder that `kshot train` wrote")
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidCheckpoint(
+            f"{folder.name}: {CARD} is not a card of format {CARD_FORMAT}: {place}: {first['msg']}"
+        ) from error
+
+
+def feature_shape(learner: Learner, spec: InputSpec) -> tuple[int, ...]:
+    """Shape of one encoded example."""
+    with torch.no_grad():
+        return tuple(learner.encode(torch.zeros(1, *spec.shape)).shape[1:])
+
+
+def measure_state(learner: Learner, features: tuple[int, ...]) -> StateSize:
+    """Bytes of an adapted state as a function of ways and examples, from three adaptations."""
+    small, more_examples, more_ways = (
+        _state_bytes(learner, features, ways=ways, examples=examples) for ways, examples in ((2, 6), (2, 12), (3, 6))
+    )
+    per_example, per_way = (more_examples - small) // 6, more_ways - small
+    return StateSize(fixed=small - 2 * per_way - 6 * per_example, per_way=per_way, per_example=per_example)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path, expected: str | None) -> None:
+    where = f"{path.parent.name}: {path.name}"
+    if not path.is_file():
+        raise InvalidCheckpoint(f"{where} is missing; copy the whole model folder again")
+    if (found := sha256(path)) != expected:
+        raise InvalidCheckpoint(
+            f"{where} is damaged or of another model: its SHA-256 is {found[:16]}…, the card says "
+            f"{expected[:16] + '…' if expected else 'nothing'}; copy the whole model folder again"
+        )
+
+
+def _state_bytes(learner: Learner, features: tuple[int, ...], *, ways: int, examples: int) -> int:
+    generator = torch.Generator().manual_seed(0)
+    support = SupportSet(
+        inputs=torch.rand(examples, *features, generator=generator),
+        targets=torch.eye(ways)[torch.arange(examples) % ways],
+        weights=torch.ones(examples),
+    )
+    (state,) = adapt_many(learner, [support], options=AdaptOptions())
+    return sum(tensor.nbytes for tensor in state.values())

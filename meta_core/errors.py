@@ -1,0 +1,45 @@
+"""What can go wrong in the core, by name. The service maps these to answers; nothing here knows of HTTP."""
+
+
+class MetaCoreError(Exception):
+    """Root of every error this package raises on purpose; its text is written for the person who sent the input."""
+
+
+class InvalidSupportSet(MetaCoreError):
+    """The labelled examples cannot be adapted to: a class without an example, fewer than two classes, other shapes."""
+
+
+class InvalidOptions(MetaCoreError):
+    """An adaptation option that the learner does not have, or a value outside its card's limits."""
+
+
+class UndecodableImage(MetaCoreError):
+    """The bytes are not one still picture of a supported format."""
+
+
+class ImageTooLarge(UndecodableImage):
+    """The picture's header announces more pixels than the limit; it was not decoded."""
+
+
+class InvalidDataset(MetaCoreError):
+    """Labelled pictures on disk that cannot be read, or that hold too little for what was asked."""
+
+
+class OverlappingSplits(InvalidDataset):
+    """Two splits share a class or a picture, so a figure measured on one would not be of unseen classes."""
+
+
+class InvalidRecipe(MetaCoreError):
+    """A recipe that does not describe a training run."""
+
+
+class InvalidCheckpoint(MetaCoreError):
+    """A model folder that is damaged, incomplete, of another format, or not the one its card describes."""
+
+
+class UnknownName(MetaCoreError):
+    """No learner, backbone or task source is registered under the name."""
+
+
+class MissingExtra(MetaCoreError):
+    """A package of an optional extra is needed and not installed."""

@@ -1,0 +1,49 @@
+"""Pure functions that several learners share; each takes one task and also runs under `torch.vmap`."""
+
+import torch
+from torch import Tensor
+
+from meta_core.episode import SupportSet
+from meta_core.errors import InvalidSupportSet
+
+
+def check_support(support: SupportSet) -> None:
+    """Refuse a support set that no learner can adapt to.
+
+    Under `torch.vmap` values cannot be looked at, so nothing is checked there: whoever stacks tasks checks each first.
+
+    Raises:
+        InvalidSupportSet: a class has no example (its mean would be NaN, or a prototype at the origin that wins),
+            or the tensors' lengths differ.
+    """
+    if torch._C._functorch.is_batchedtensor(support.targets):
+        return
+    examples, rows, weights = len(support.inputs), len(support.targets), len(support.weights)
+    if not examples == rows == weights:
+        raise InvalidSupportSet(f"{examples} inputs came with {rows} targets and {weights} weights; expected as many")
+    if support.targets.ndim != 2 or support.targets.shape[1] == 0:
+        raise InvalidSupportSet(f"targets have shape {tuple(support.targets.shape)}; expected (examples, ways)")
+    counts = support.weights @ support.targets.to(support.weights.dtype)
+    if empty := torch.nonzero(counts <= 0).flatten().tolist():
+        raise InvalidSupportSet(f"classes {empty} have no example; every class needs at least one")
+
+
+def class_means(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of each class's examples: (S, D), (S, C), (S,) → (C, D).
+
+    Summed in float64, so that padding and the order of examples do not show in the float32 result.
+    """
+    membership = (targets * weights[:, None]).double()
+    means = membership.T @ features.double() / membership.sum(0)[:, None]
+    return means.to(features.dtype)
+
+
+def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distance of each point to each centre: (Q, D), (C, D) → (Q, C).
+
+    |p|² − 2pc + |c|² cancels in float32 and then depends on how the product was tiled, thus on the number of points;
+    in float64 it does not, and costs little beside the encoder.
+    """
+    p, c = points.double(), centres.double()
+    squares = p.square().sum(-1, keepdim=True) - 2 * p @ c.T + c.square().sum(-1)
+    return squares.clamp_min(0).to(points.dtype)

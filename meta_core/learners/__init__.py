@@ -1,0 +1,1 @@
+"""One file an algorithm; each offers `build(*, backbone, **options) -> Learner`."""

@@ -1,0 +1,40 @@
+"""Omniglot as torchvision keeps it, downloaded on first use (Lake, Salakhutdinov & Tenenbaum 2015)."""
+
+from pathlib import Path
+
+import torch
+from torchvision.datasets import Omniglot
+
+from meta_core.errors import InvalidDataset
+from meta_core.pictures import Pictures, stack
+from meta_core.preprocess import InputSpec, conform
+
+_SPLITS = {"background": True, "evaluation": False}
+
+
+def matches(path: Path) -> bool:
+    """Whether `path` is `omniglot`, or a folder in which torchvision keeps it."""
+    return path.name == "omniglot" or (path / "omniglot-py").is_dir()
+
+
+def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
+    """Read `background` or `evaluation`, downloading it into `path` if it is not there.
+
+    Raises:
+        InvalidDataset: another split, or the download failed.
+    """
+    if split not in _SPLITS:
+        raise InvalidDataset(f"Omniglot has no split {split!r}; it has: {', '.join(_SPLITS)}")
+    try:
+        data = Omniglot(root=path, background=_SPLITS[split], download=True)
+    except (OSError, RuntimeError) as error:
+        raise InvalidDataset(f"Omniglot could not be downloaded into {path}: {error}") from error
+    pictures, labels = zip(*((conform(image, spec), label) for image, label in data), strict=True)
+    return Pictures(
+        images=stack(list(pictures)),
+        labels=torch.tensor(labels),
+        classes=tuple(data._characters),
+        groups=tuple(name.partition("/")[0] for name in data._characters),
+        source=f"omniglot:{split}",
+        licence="MIT",
+    )

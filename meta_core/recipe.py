@@ -1,0 +1,101 @@
+"""A recipe: everything a training run needs but the data's place, as TOML."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from meta_core.card import Name, Part
+from meta_core.errors import InvalidRecipe
+from meta_core.preprocess import InputSpec
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(_Strict):
+    """Which pictures train, which choose, which test; the three share no class."""
+
+    train_split: str | None = Field(description="the reader's name of the split; all classes where it is null")
+    validation_groups: list[str] = Field(description="groups of that split which choose the weights and train nothing")
+    test_split: str | None
+
+
+class Optimizer(_Strict):
+    """AdamW; the rate rises linearly over `warmup_steps`, then falls to 0 along a cosine."""
+
+    rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    steps: int = Field(ge=1)
+    tasks_per_step: int = Field(default=1, ge=1)
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the encoder's forward pass in training")
+
+
+class Validation(_Strict):
+    """Fixed episodes, the same at every look."""
+
+    every: int = Field(default=250, ge=1, description="steps between two looks, each of which can be resumed from")
+    episodes: int = 200
+    ways: int = 20
+    shots: int = 1
+    queries: int = 5
+
+
+class Test(_Strict):
+    """The card's table."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    ways: list[int] = [5, 20]
+    shots: list[int] = [1, 5]
+    queries: int = 15
+    episodes: int = 1000
+    lake: bool = False
+
+
+class Recipe(_Strict):
+    """One training run."""
+
+    name: Name
+    version: str = "1.0.0"
+    description: str
+    licence: str = "Apache-2.0"
+    seed: int = 0
+    input: InputSpec
+    learner: Part
+    backbone: Part
+    tasks: Part
+    data: Data
+    optimizer: Optimizer
+    validation: Validation = Validation()
+    test: Test = Test()
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("meta_core") / "recipes"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by its name, or any by its path.
+
+    Raises:
+        InvalidRecipe: no such recipe, not TOML, or fields that are missing, unknown or out of range.
+    """
+    if name_or_path in shipped_recipes():
+        text = (resources.files("meta_core") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    elif Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text("utf-8")
+    else:
+        raise InvalidRecipe(
+            f"there is no recipe {name_or_path!r}: neither a file nor one of the shipped {', '.join(shipped_recipes())}"
+        )
+    try:
+        return Recipe.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise InvalidRecipe(f"{name_or_path}: {error}") from error

@@ -1,0 +1,1 @@
+"""One file a task source; each offers `build(*, pictures, **options) -> TaskSource`."""

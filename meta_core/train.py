@@ -1,0 +1,204 @@
+"""The trainer, top to bottom: recipe → data → learner → loop → test → checkpoint."""
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from meta_core import checkpoint
+from meta_core.batching import encode_episode, tasks_of
+from meta_core.card import Accuracy, Card, Training
+from meta_core.datasets import read_pictures
+from meta_core.episode import TaskSource
+from meta_core.errors import MissingExtra
+from meta_core.evaluate import EpisodePlan, encode_pictures, episode_accuracy, lake_accuracy
+from meta_core.learner import Learner
+from meta_core.pictures import Pictures, check_disjoint
+from meta_core.plots import training_curve
+from meta_core.progress import episodes_bar
+from meta_core.recipe import Optimizer, Recipe
+from meta_core.registry import TASKS
+from meta_core.run import Look, Run, restore_run, save_run
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+RESUME = "resume.pt"
+
+
+def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume: bool = False) -> Card:
+    """Meta-train as the recipe says and write the checkpoint to `out`.
+
+    Beside the checkpoint, `out.run/` gets TensorBoard events and the file that an interrupted run resumes from; on a
+    CPU the resumed run ends with the weights of an uninterrupted one, bit for bit.
+
+    Args:
+        recipe: what to do.
+        data: the labelled pictures, in a format that a reader knows.
+        out: the model's folder.
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+        resume: go on from `out.run/resume.pt` if it is there.
+
+    Raises:
+        InvalidDataset: the pictures cannot be read or are too few.
+        OverlappingSplits: training, validation and test share a class or a picture.
+        InvalidRecipe: the file to resume from is of another recipe.
+        MissingExtra: the packages of `kshot[train]` are not installed.
+    """
+    device = pick_device(device)
+    everything = read_pictures(data, recipe.input, split=recipe.data.train_split)
+    training, validation = everything.hold_out(recipe.data.validation_groups)
+    test = read_pictures(data, recipe.input, split=recipe.data.test_split)
+    for first, second in ((training, validation), (everything, test)):
+        check_disjoint(first, second)
+    source: TaskSource = TASKS.build(
+        recipe.tasks.name, pictures=training, spec=recipe.input, device=device, **recipe.tasks.options
+    )
+
+    run, folder = start(recipe, device), out.with_name(f"{out.name}.run")
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and (folder / RESUME).is_file():
+        restore_run(run, recipe, folder / RESUME)
+    began, per_step = time.monotonic() - run.seconds, recipe.optimizer.tasks_per_step
+
+    with _events(folder, run.step) as events, episodes_bar("meta-training") as bar:
+        while run.step < recipe.optimizer.steps:
+            loss = step(run, source, recipe.optimizer)
+            bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, loss))
+            if run.step % recipe.validation.every == 0 or run.step == recipe.optimizer.steps:
+                accuracy = validate(run, validation, recipe)
+                run.looks.append(Look(step=run.step, loss=loss, accuracy=accuracy))
+                if accuracy > run.best_accuracy:
+                    run.best_accuracy = accuracy
+                    run.best = {k: v.detach().cpu().clone() for k, v in run.learner.state_dict().items()}
+                events.add_scalar("train/loss", loss, run.step)
+                events.add_scalar("validation/accuracy", accuracy, run.step)
+                run.seconds = time.monotonic() - began
+                save_run(run, recipe, folder / RESUME)
+
+    learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
+    learner.load_state_dict(run.best)
+    table = test_table(learner, recipe, test, data)
+    return checkpoint.save(
+        out,
+        learner,
+        description=_description(recipe, run, training, table, device),
+        extra={"curve.png": training_curve(run.looks, title=recipe.name)},
+    )
+
+
+def pick_device(device: str) -> str:
+    """`auto` → `cuda` where there is one, else `cpu`; TF32 is switched off, because the laws hold for fp32."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def learning_rate(step: int, optimizer: Optimizer) -> float:
+    """Linear warm-up, then a cosine to 0 at the last step."""
+    if step < optimizer.warmup_steps:
+        return optimizer.rate * (step + 1) / optimizer.warmup_steps
+    progress = (step - optimizer.warmup_steps) / max(1, optimizer.steps - optimizer.warmup_steps)
+    return optimizer.rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
+    """Accuracies of the card: every ways × shots of the recipe, and Lake's runs where it asks for them."""
+    features = encode_pictures(learner, test.images, recipe.input)
+    wanted = recipe.test
+    plans = [
+        EpisodePlan(ways=ways, shots=shots, queries=wanted.queries, episodes=wanted.episodes)
+        for ways in wanted.ways
+        for shots in wanted.shots
+    ]
+    with episodes_bar("testing", total=len(plans) * wanted.episodes) as bar:
+        rows = [episode_accuracy(learner, features, test, plan, advance=bar.advance) for plan in plans]
+    if wanted.lake:
+        rows.append(lake_accuracy(learner, recipe.input, data, lambda: read_pictures(data, recipe.input, split=None)))
+    return rows
+
+
+def start(recipe: Recipe, device: str) -> Run:
+    """A run at step 0."""
+    torch.manual_seed(recipe.seed)  # torch's layers draw their first weights, and dropout, from the global generator
+    learner = checkpoint.build_learner(recipe.learner, recipe.backbone, recipe.input)
+    learner = learner.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        learner.parameters(), lr=recipe.optimizer.rate, weight_decay=recipe.optimizer.weight_decay
+    )
+    return Run(learner=learner, optimizer=optimizer, generator=torch.Generator().manual_seed(recipe.seed))
+
+
+def step(run: Run, source: TaskSource, settings: Optimizer) -> float:
+    """One meta-batch: encode all tasks in one forward, each task's meta-loss, backward, step."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(run.step, settings)
+    run.learner.train()
+    encoded = encode_episode(
+        run.learner, source.sample(settings.tasks_per_step, run.generator), precision=settings.precision
+    )
+    losses = [
+        run.learner.meta_loss(task, generator=run.generator, progress=run.step / settings.steps)
+        for task in tasks_of(encoded)
+    ]
+    loss = torch.stack(losses).mean()
+    run.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.optimizer.step()
+    run.step += 1
+    return loss.item()
+
+
+def validate(run: Run, validation: Pictures, recipe: Recipe) -> float:
+    """Accuracy on the fixed validation episodes, percent."""
+    wanted = recipe.validation
+    features = encode_pictures(run.learner, validation.images, recipe.input)
+    plan = EpisodePlan(ways=wanted.ways, shots=wanted.shots, queries=wanted.queries, episodes=wanted.episodes, seed=1)
+    run.learner.eval()
+    return episode_accuracy(run.learner, features, validation, plan).accuracy
+
+
+def _description(recipe: Recipe, run: Run, training: Pictures, table: list[Accuracy], device: str) -> dict[str, Any]:
+    source = Training(
+        recipe=recipe.name,
+        data=training.source,
+        data_licence=training.licence,
+        steps=recipe.optimizer.steps,
+        tasks_per_step=recipe.optimizer.tasks_per_step,
+        seed=recipe.seed,
+        validation_accuracy=run.best_accuracy,
+        seconds=run.seconds,
+        device=device,
+        torch=torch.__version__,
+    )
+    shared = recipe.model_dump(include={"name", "version", "description", "licence", "learner", "backbone", "input"})
+    return {**shared, "accuracy": table, "training": source}
+
+
+def _note(run: Run, loss: float) -> str:
+    best = f" · best validation {run.best_accuracy:.2f} %" if run.looks else ""
+    return f"loss {loss:.3f}{best}"
+
+
+@contextlib.contextmanager
+def _events(folder: Path, step: int) -> "Iterator[SummaryWriter]":
+    """TensorBoard events beside the checkpoint; what an interrupted run had logged past `step` is purged."""
+    try:
+        with warnings.catch_warnings():  # tensorboard's own imports
+            warnings.simplefilter("ignore")
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtra(f"training logs with {error.name}; install kshot[train]") from error
+    writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
+    try:
+        yield writer
+    finally:
+        writer.close()
