@@ -24,15 +24,16 @@ class Part(_Strict):
 
 
 class StateSize(_Strict):
-    """Bytes of one task's adapted state: `fixed + per_way · ways + per_example · examples`."""
+    """Bytes of one task's adapted state: `fixed + per_way · ways + per_example · examples + per_target · both`."""
 
     fixed: int = Field(ge=0)
     per_way: int = Field(ge=0)
     per_example: int = Field(ge=0)
+    per_target: int = Field(default=0, ge=0, description="of a state that holds the examples' one-hot targets")
 
     def at(self, *, ways: int, examples: int) -> int:
         """Bytes for a task of this size."""
-        return self.fixed + self.per_way * ways + self.per_example * examples
+        return self.fixed + self.per_way * ways + (self.per_example + self.per_target * ways) * examples
 
 
 class Accuracy(_Strict):
@@ -101,6 +102,7 @@ def card_text(card: Card) -> str:
             (f"{size.fixed} bytes", size.fixed),
             (f"{size.per_way} bytes a class", size.per_way),
             (f"{size.per_example} bytes an example", size.per_example),
+            (f"{size.per_target} bytes a class and example", size.per_target),
         )
         if bytes_
     )

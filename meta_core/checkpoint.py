@@ -128,12 +128,15 @@ def feature_shape(learner: Learner, spec: InputSpec) -> tuple[int, ...]:
 
 
 def measure_state(learner: Learner, features: tuple[int, ...]) -> StateSize:
-    """Bytes of an adapted state as a function of ways and examples, from three adaptations."""
-    small, more_examples, more_ways = (
-        _state_bytes(learner, features, ways=ways, examples=examples) for ways, examples in ((2, 6), (2, 12), (3, 6))
+    """Bytes of an adapted state as a function of ways and examples, from four adaptations."""
+    small, more_examples, more_ways, more_of_both = (
+        _state_bytes(learner, features, ways=ways, examples=examples)
+        for ways, examples in ((2, 6), (2, 12), (3, 6), (3, 12))
     )
-    per_example, per_way = (more_examples - small) // 6, more_ways - small
-    return StateSize(fixed=small - 2 * per_way - 6 * per_example, per_way=per_way, per_example=per_example)
+    per_target = (more_of_both - more_examples - more_ways + small) // 6
+    per_example, per_way = (more_examples - small) // 6 - 2 * per_target, more_ways - small - 6 * per_target
+    fixed = small - 2 * per_way - 6 * per_example - 12 * per_target
+    return StateSize(fixed=fixed, per_way=per_way, per_example=per_example, per_target=per_target)
 
 
 def sha256(path: Path) -> str:

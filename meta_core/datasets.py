@@ -1,11 +1,15 @@
 """Labelled pictures by path: the first reader whose format it is reads it."""
 
 from pathlib import Path
+from types import ModuleType
 
 from meta_core.errors import InvalidDataset
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.registry import READERS
+
+_DOWNLOADS = "omniglot"
+"""The reader that may be asked for what is not there yet."""
 
 
 def read_pictures(path: Path, spec: InputSpec, *, split: str | None) -> Pictures:
@@ -14,12 +18,22 @@ def read_pictures(path: Path, spec: InputSpec, *, split: str | None) -> Pictures
     Raises:
         InvalidDataset: nothing is there, no reader takes it, or what the reader says.
     """
-    for name in ("omniglot", *(name for name in READERS.names() if name != "omniglot")):
-        if READERS.module(name).matches(path):
-            break
-    else:
-        raise InvalidDataset(f"{path} is neither a folder, a .zip of class/file, an .npz (docs/data.md), nor omniglot")
-    if name != "omniglot" and not path.exists():
-        raise InvalidDataset(f"{path} does not exist")
-    pictures: Pictures = READERS.build(name, path=path, spec=spec, split=split)
+    pictures: Pictures = _reader(path).build(path=path, spec=spec, split=split)
     return pictures
+
+
+def default_split(path: Path) -> str | None:
+    """What is evaluated where nobody says: the part called `evaluation` or `test`, or everything."""
+    splits: list[str] = _reader(path).splits(path)
+    return next((name for name in ("evaluation", "test") if name in splits), None)
+
+
+def _reader(path: Path) -> ModuleType:
+    names = sorted(READERS.names(), key=lambda name: name != _DOWNLOADS)
+    reader = next((READERS.module(name) for name in names if READERS.module(name).matches(path)), None)
+    if reader is None:
+        there = "is neither" if path.exists() else "does not exist; expected"
+        raise InvalidDataset(f"{path} {there} a folder or .zip of class/file, an .npz (docs/data.md), or `omniglot`")
+    if not path.exists() and not reader.__name__.endswith(_DOWNLOADS):
+        raise InvalidDataset(f"{path} does not exist")
+    return reader

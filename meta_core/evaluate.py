@@ -1,6 +1,6 @@
 """Accuracy on classes never trained on, over many episodes, with its 95 % confidence interval."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from torch import Tensor
 
 from meta_core.batching import adapt_many, predict_many
 from meta_core.card import Accuracy
+from meta_core.datasets import read_pictures
 from meta_core.episode import SupportSet
 from meta_core.errors import InvalidDataset
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.objectives import accuracy
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec, normalize
+from meta_core.progress import episodes_bar
 
 _ENCODE_BATCH = 500
 _TASK_BATCH = 50
@@ -84,14 +86,34 @@ def episode_accuracy(
     )
 
 
-def lake_accuracy(learner: Learner, spec: InputSpec, path: Path, read: Callable[[], Pictures]) -> Accuracy:
+def evaluate_data(
+    learner: Learner, spec: InputSpec, path: Path, plans: Sequence[EpisodePlan], *, split: str | None
+) -> list[Accuracy]:
+    """`episode_accuracy` of every plan on a data set, with a progress bar.
+
+    Args:
+        learner: what to measure.
+        spec: of its input.
+        path: labelled pictures that a reader knows.
+        plans: which episodes; one row each.
+        split: which part of the data.
+
+    Raises:
+        InvalidDataset: it cannot be read, or holds too little for a plan.
+    """
+    pictures = read_pictures(path, spec, split=split)
+    features = encode_pictures(learner, pictures.images, spec)
+    with episodes_bar("evaluating", total=sum(plan.episodes for plan in plans)) as bar:
+        return [episode_accuracy(learner, features, pictures, plan, advance=bar.advance) for plan in plans]
+
+
+def lake_accuracy(learner: Learner, spec: InputSpec, path: Path) -> Accuracy:
     """The 20 official one-shot runs of Lake et al. 2015: 20 ways within one alphabet, other drawers.
 
     Args:
         learner: trained on the background characters alone.
         spec: of its input.
         path: an `.npz` that also holds the arrays `runs_*` (`docs/data.md`).
-        read: reads all characters of that file.
 
     Raises:
         InvalidDataset: the file holds no such runs.
@@ -103,7 +125,7 @@ def lake_accuracy(learner: Learner, spec: InputSpec, path: Path, read: Callable[
             raise InvalidDataset(f"{path.name} lacks {sorted(missing)}, which hold Lake's runs (docs/data.md)")
         train, test = arrays["runs_train_index"].astype(int), arrays["runs_test_index"].astype(int)
         answers = torch.from_numpy(arrays["runs_answer"].astype(int))
-    pictures = read()
+    pictures = read_pictures(path, spec, split=None)
     features = encode_pictures(learner, pictures.images, spec)
     supports = [_one_hot_support(features[torch.from_numpy(run)], ways=len(run), shots=1) for run in train]
     states = adapt_many(learner, supports, options=AdaptOptions())

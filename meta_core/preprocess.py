@@ -77,9 +77,7 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> NDA
         raise
     # Decoders meet hostile bytes here and raise whatever their C code or parsing runs into, not only OSError.
     except Exception as error:
-        raise UndecodableImage(
-            f"the picture cannot be decoded: {_reason(error)}; expected {_known()}"
-        ) from error
+        raise UndecodableImage(f"the picture cannot be decoded: {_reason(error)}; expected {_known()}") from error
     return conform(upright, spec)
 
 

@@ -14,6 +14,7 @@ from meta_core import checkpoint
 from meta_core.batching import encode_episode, tasks_of
 from meta_core.card import Accuracy, Card, Training
 from meta_core.datasets import read_pictures
+from meta_core.device import pick_device
 from meta_core.episode import TaskSource
 from meta_core.errors import MissingExtra
 from meta_core.evaluate import EpisodePlan, encode_pictures, episode_accuracy, lake_accuracy
@@ -92,16 +93,6 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
     )
 
 
-def pick_device(device: str) -> str:
-    """`auto` → `cuda` where there is one, else `cpu`; TF32 is switched off, because the laws hold for fp32."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda"):
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-    return device
-
-
 def learning_rate(step: int, optimizer: Optimizer) -> float:
     """Linear warm-up, then a cosine to 0 at the last step."""
     if step < optimizer.warmup_steps:
@@ -122,7 +113,7 @@ def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> 
     with episodes_bar("testing", total=len(plans) * wanted.episodes) as bar:
         rows = [episode_accuracy(learner, features, test, plan, advance=bar.advance) for plan in plans]
     if wanted.lake:
-        rows.append(lake_accuracy(learner, recipe.input, data, lambda: read_pictures(data, recipe.input, split=None)))
+        rows.append(lake_accuracy(learner, recipe.input, data))
     return rows
 
 

@@ -1,1 +1,1 @@
-"""One file a format; each offers `matches(path)` and `build(*, path, spec, split)`, which reads labelled pictures."""
+"""One file a format; each offers `matches(path)`, `splits(path)` and `build(*, path, spec, split)`."""

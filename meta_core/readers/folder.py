@@ -16,6 +16,11 @@ def matches(path: Path) -> bool:
     return path.is_dir() or path.suffix == ".zip"
 
 
+def splits(path: Path) -> list[str]:
+    """Names of the parts that can be asked for: the top folders of `split/class/file`."""
+    return sorted({PurePosixPath(name).parts[0] for name in _names(path) if len(PurePosixPath(name).parts) == 3})
+
+
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     """Read every picture under `path`; its class is its folder, its group the part of that before `__`, if any.
 
@@ -55,17 +60,25 @@ def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     )
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name inside, bytes) of every file, in a fixed order, one in memory at a time."""
+def _names(path: Path) -> list[str]:
+    """Names inside of every file, in a fixed order."""
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                yield file.relative_to(path).as_posix(), file.read_bytes()
-        return
+        return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if not name.endswith("/"):
-                    yield name, archive.read(name)
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            return sorted(name for name in archive.namelist() if not name.endswith("/"))
+    except (OSError, zipfile.BadZipFile) as error:
         raise InvalidDataset(f"{path.name} cannot be read as a zip: {error}") from error
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name inside, bytes) of every file, one in memory at a time."""
+    names = _names(path)
+    if path.is_dir():
+        yield from ((name, (path / name).read_bytes()) for name in names)
+        return
+    with zipfile.ZipFile(path) as archive:
+        try:
+            yield from ((name, archive.read(name)) for name in names)
+        except (zipfile.BadZipFile, RuntimeError) as error:  # damaged or encrypted entries
+            raise InvalidDataset(f"{path.name} cannot be read as a zip: {error}") from error

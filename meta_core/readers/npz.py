@@ -21,6 +21,12 @@ def matches(path: Path) -> bool:
     return path.suffix == ".npz"
 
 
+def splits(path: Path) -> list[str]:
+    """Names of the parts that can be asked for."""
+    with _load(path) as arrays:
+        return _known(arrays)
+
+
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     """Read one split, or all classes where `split` is None.
 
@@ -61,13 +67,17 @@ def _load(path: Path) -> "np.lib.npyio.NpzFile":
 def _chosen(arrays: "np.lib.npyio.NpzFile", split: str | None, classes: int, path: Path) -> np.ndarray:
     if split is None:
         return np.ones(classes, dtype=bool)
-    known = sorted(set(arrays["split"].tolist())) if "split" in arrays else []
-    if split in known:
-        return np.asarray(arrays["split"] == split)
-    if split in _VINYALS and "vinyals" in arrays:
+    known = _known(arrays)
+    if split not in known:
+        raise InvalidDataset(f"{path.name} has no split {split!r}; it has: {', '.join(known) or 'none'}")
+    if split in _VINYALS:
         return np.asarray(arrays["vinyals"] == _VINYALS[split])
-    known += list(_VINYALS) if "vinyals" in arrays else []
-    raise InvalidDataset(f"{path.name} has no split {split!r}; it has: {', '.join(known) or 'none'}")
+    return np.asarray(arrays["split"] == split)
+
+
+def _known(arrays: "np.lib.npyio.NpzFile") -> list[str]:
+    named = sorted(set(arrays["split"].tolist())) if "split" in arrays else []
+    return named + (list(_VINYALS) if "vinyals" in arrays else [])
 
 
 def _licence(path: Path) -> str:

@@ -17,6 +17,11 @@ def matches(path: Path) -> bool:
     return path.name == "omniglot" or (path / "omniglot-py").is_dir()
 
 
+def splits(path: Path) -> list[str]:  # noqa: ARG001 (every reader is asked alike)
+    """Names of the parts that can be asked for."""
+    return list(_SPLITS)
+
+
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     """Read `background` or `evaluation`, downloading it into `path` if it is not there.
 

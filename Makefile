@@ -1,0 +1,54 @@
+# Everything a newcomer types. `make demo` and `make test` do all set-up by themselves.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# ONNX Runtime comes as one of two distributions; the CUDA build also runs where there is no GPU.
+FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(VENV)/.installed ## install everything into .venv (about a minute, 6 GB with CUDA libraries)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  f"kshot needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e ".[$(FLAVOUR),dev]"
+	@touch $@
+
+demo: install ## start the service, classify real handwritten digits over HTTP, print the result
+	$(BIN)/kshot demo
+
+serve: install ## serve the shipped models on http://127.0.0.1:8000 until interrupted
+	$(BIN)/kshot serve
+
+test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TEST_DATA) is
+	$(BIN)/python -m pytest
+
+test-soak: install ## long forms: 64 clients for a minute, 50 kills
+	$(BIN)/python -m pytest -m soak -s
+
+test-browser: install ## /docs and /redoc in a real Chromium, which must be on the PATH
+	$(BIN)/python -m pytest -m browser
+
+lint: install ## style, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train-omniglot: install ## train the shipped model again (45 minutes on two cores)
+	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
+
+clean: ## remove what was installed and cached
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The REST service: takes labelled examples, adapts in that very request, classifies queries."""

@@ -1,0 +1,97 @@
+"""Logits → what goes over the wire."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from service.decoding import Decoded
+from service.errors import FieldError, UndecodablePictures, kind_of
+from service.scheduler import Timings
+from service.schemas import Classification, ItemError, LabelProbability, ModelChoice, ResultOut, TimingsMs
+
+
+def results(
+    labels: Sequence[str],
+    logits: Tensor,
+    decoded: Sequence[Decoded],
+    *,
+    filenames: Sequence[str | None],
+    top_k: int | None,
+) -> list[ResultOut]:
+    """One result a picture, in the request's order.
+
+    Args:
+        labels: the C labels.
+        logits: (Q, C) of the pictures that could be decoded, in order.
+        decoded: every picture of the request, or why it could not be.
+        filenames: of the same, where there are any.
+        top_k: how many labels to list; all if None.
+    """
+    # In float64, so that the probabilities sum to 1 to the last digit that JSON shows.
+    rows = iter(torch.softmax(logits.double(), dim=-1).tolist())
+    answers = []
+    for index, (picture, filename) in enumerate(zip(decoded, filenames, strict=True)):
+        if isinstance(picture, Exception):
+            error = ItemError(code=kind_of(picture).code, detail=str(picture))
+            answers.append(ResultOut(index=index, filename=filename, error=error))
+            continue
+        ranked = sorted(zip(next(rows), labels, strict=True), key=lambda pair: -pair[0])
+        predictions = [LabelProbability(label=label, probability=value) for value, label in ranked]
+        answers.append(
+            ResultOut(
+                index=index,
+                filename=filename,
+                prediction=predictions[0].label,
+                confidence=predictions[0].probability,
+                predictions=predictions[:top_k],
+            )
+        )
+    return answers
+
+
+def refuse_if_all_bad(decoded: Sequence[Decoded], loc: Sequence[Sequence[str | int]]) -> None:
+    """A request whose every picture is bad is an error as a whole.
+
+    Raises:
+        UndecodablePictures: all are bad; names each.
+    """
+    if all(isinstance(picture, Exception) for picture in decoded):
+        errors = [
+            FieldError(tuple(place), str(picture), "undecodable_image")
+            for picture, place in zip(decoded, loc, strict=True)
+        ]
+        raise UndecodablePictures.of(errors, len(decoded))
+
+
+def classification(
+    answers: list[ResultOut],
+    timings: Timings,
+    *,
+    classifier_id: str | None,
+    model: str,
+    reason: str,
+    calibrated: bool,
+    decode_seconds: float,
+    total_seconds: float,
+) -> Classification:
+    """The whole answer."""
+    return Classification(
+        classifier_id=classifier_id,
+        model=model,
+        model_choice=ModelChoice(reason=reason),
+        calibrated=calibrated,
+        results=answers,
+        timings_ms=TimingsMs(
+            decode=_ms(decode_seconds),
+            queue=_ms(timings.queue),
+            encode=_ms(timings.encode),
+            adapt=_ms(timings.adapt),
+            predict=_ms(timings.predict),
+            total=_ms(total_seconds),
+        ),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)

@@ -1,0 +1,107 @@
+"""The app factory."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TypedDict
+
+from fastapi import FastAPI
+from starlette.responses import RedirectResponse
+
+from meta_core.device import pick_device
+from service.catalog import Catalog
+from service.decoding import Decoder
+from service.dependencies import Services
+from service.docs_pages import add_docs
+from service.engine import Engine
+from service.middleware import BodyLimit, RequestId
+from service.openapi import corrected_openapi
+from service.problems import add_problem_handlers
+from service.routes import classifiers, classify, health, models
+from service.settings import Settings
+from service.store import locked, open_store
+
+logger = logging.getLogger(__name__)
+
+_DESCRIPTION = """
+Five pictures of each thing, a classifier in the same request: send labelled examples, the service adapts a
+meta-trained model to them, and classify queries, by a stored classifier or in the very same call.
+
+Every error is an `application/problem+json` document (RFC 9457) that says what came, what was expected and what to
+do; `code` is stable, for programs. Limits are in `GET /version`.
+"""
+
+
+class State(TypedDict):
+    """What the lifespan gives every request."""
+
+    services: Services
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI app.
+
+    Args:
+        settings: where they come from if not from the environment.
+    """
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        device = pick_device(settings.device)
+        with locked(settings.data_dir):
+            services = Services(
+                settings=settings.model_copy(update={"device": device}),
+                catalog=Catalog(default=settings.default_model),
+                decoder=Decoder(threads=settings.threads, limits=settings.limits),
+                engine=Engine(
+                    max_pictures=settings.limits.waiting_pictures, max_seconds=settings.limits.request_seconds
+                ),
+                store=await open_store(settings.data_dir),
+            )
+            services.engine.start()
+            # In the background, so that /livez answers from the first moment.
+            loading = asyncio.create_task(_load(services))
+            try:
+                yield {"services": services}
+            finally:
+                await asyncio.gather(loading, return_exceptions=True)
+                await services.engine.stop()
+                services.decoder.close()
+                await services.store.close()
+
+    app = FastAPI(
+        title="kshot",
+        summary="Few-shot image classification: a handful of pictures in, a classifier out, in one request.",
+        description=_DESCRIPTION,
+        version=version("kshot"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        form_limits={"max_files": settings.limits.files, "max_fields": settings.limits.files + 16},
+    )
+    for module in (health, models, classifiers, classify):
+        app.include_router(module.router)
+    add_docs(app)
+    add_problem_handlers(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
+    app.add_middleware(RequestId)
+    app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+async def _load(services: Services) -> None:
+    settings = services.settings
+    await asyncio.to_thread(
+        services.catalog.load, settings.models_dir, device=settings.device, threads=settings.threads
+    )
+    if not services.catalog.ready:
+        logger.error("no request can be answered: %s", "; ".join(services.catalog.reasons()))

@@ -1,0 +1,123 @@
+"""Pictures as they come over the wire → a model's input, in threads, never more at once than there are cores."""
+
+import asyncio
+import base64
+import binascii
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from meta_core.errors import UndecodableImage
+from meta_core.preprocess import InputSpec, decode
+from service.errors import FieldError, UndecodablePictures
+from service.settings import Limits
+
+Encoded = bytes | str
+"""A picture's file, or the same as base64 or a data URI."""
+
+Decoded = NDArray[np.uint8] | UndecodableImage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CHUNK = 16
+
+
+class Decoder:
+    """Decodes pictures in a bounded pool of threads; large requests take turns with small ones, chunk by chunk."""
+
+    def __init__(self, *, threads: int, limits: Limits) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._threads = threads
+        self._limits = limits
+
+    async def each(self, pictures: Sequence[Encoded], spec: InputSpec) -> list[Decoded]:
+        """Each picture's array, or why there is none, in order."""
+        loop, turns = asyncio.get_running_loop(), asyncio.Semaphore(self._threads)
+
+        async def chunk(start: int) -> list[Decoded]:
+            async with turns:
+                part = pictures[start : start + _CHUNK]
+                return await loop.run_in_executor(self._pool, self._decode, part, spec)
+
+        chunks = await asyncio.gather(*(chunk(start) for start in range(0, len(pictures), _CHUNK)))
+        return [decoded for part in chunks for decoded in part]
+
+    async def all(self, pictures: Sequence[Encoded], spec: InputSpec, *, loc: Sequence[Sequence[str | int]]) -> Tensor:
+        """All pictures as uint8 (N, channels, H, W).
+
+        Args:
+            pictures: as they came.
+            spec: what the model takes.
+            loc: where in the request each picture stands, for the error.
+
+        Raises:
+            UndecodablePictures: at least one cannot be decoded; names each.
+        """
+        decoded = await self.each(pictures, spec)
+        good, errors = split(decoded, loc)
+        if errors:
+            raise UndecodablePictures.of(errors, len(pictures))
+        return good
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Other work on a request's bytes, such as unpacking, in the same threads."""
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _decode(self, pictures: Sequence[Encoded], spec: InputSpec) -> list[Decoded]:
+        decoded: list[Decoded] = []
+        for picture in pictures:
+            try:
+                data = _bounded(picture, self._limits.file_bytes)
+                decoded.append(decode(data, spec, max_pixels=self._limits.pixels))
+            except UndecodableImage as error:
+                decoded.append(error)
+        return decoded
+
+
+def split(decoded: Sequence[Decoded], loc: Sequence[Sequence[str | int]]) -> tuple[Tensor, list[FieldError]]:
+    """The good pictures stacked, (N, channels, H, W) uint8, and an error for each bad one."""
+    good = [picture for picture in decoded if not isinstance(picture, UndecodableImage)]
+    errors = [
+        FieldError(tuple(place), str(picture), "undecodable_image")
+        for picture, place in zip(decoded, loc, strict=True)
+        if isinstance(picture, UndecodableImage)
+    ]
+    return torch.from_numpy(np.stack(good)) if good else torch.empty(0), errors
+
+
+def _bounded(picture: Encoded, max_bytes: int) -> bytes:
+    data = picture if isinstance(picture, bytes) else from_base64(picture)
+    if len(data) > max_bytes:
+        raise UndecodableImage(f"the file has {len(data)} bytes; at most {max_bytes} are taken")
+    return data
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of base64 or of a `data:` URI with base64.
+
+    Raises:
+        UndecodableImage: a web address (nothing is ever fetched), another data URI, or not base64.
+    """
+    if text[:8].lower().startswith(("http://", "https://")):
+        raise UndecodableImage("the picture is a web address; nothing is fetched: send the picture itself as base64")
+    if text.startswith("data:"):
+        header, comma, text = text.partition(",")
+        if not comma or not header.endswith(";base64"):
+            raise UndecodableImage("the data URI is not of the form data:image/…;base64,…")
+    try:
+        # Line breaks are usual in base64 of command-line tools.
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UndecodableImage(f"the picture is not base64: {error}; send base64 or a data: URI") from error

@@ -1,0 +1,87 @@
+"""What routes are given: the app's services, and requests read strictly."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, cast
+
+import orjson
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from service.catalog import Catalog
+from service.decoding import Decoder
+from service.engine import Engine
+from service.errors import ClientLeft
+from service.settings import Settings
+from service.store import Store
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the app is made of, one of each."""
+
+    settings: Settings
+    catalog: Catalog
+    decoder: Decoder
+    engine: Engine
+    store: Store
+
+
+def _services(request: Request) -> Services:
+    return cast(Services, request.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+class StrictRequest(Request):
+    """JSON as its standard has it: UTF-8, no NaN, no infinity, bounded depth; orjson is also the faster reader."""
+
+    async def json(self) -> Any:
+        """The body, parsed once.
+
+        Raises:
+            orjson.JSONDecodeError: not such JSON; the framework knows it as `json.JSONDecodeError`.
+        """
+        if not hasattr(self, "_json"):
+            self._json = orjson.loads(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body by `StrictRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, given a strict request."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` returns, unless the client hangs up first: then the work is dropped.
+
+    Raises:
+        ClientLeft: nobody reads the answer.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientLeft("the client hung up before it was answered")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    # The body is read by now, so the one message that is still to come is the disconnection.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,161 @@
+"""The batching engine: what waits is encoded together as soon as the device is free; one thread owns the device."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import torch
+from torch import Tensor
+
+from meta_core.episode import State
+from meta_core.errors import MetaCoreError
+from meta_core.learner import AdaptOptions
+from service.catalog import ServedModel
+from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
+from service.scheduler import Job, Outcome, Scheduler
+from service.work import work
+
+logger = logging.getLogger(__name__)
+
+_SLICE_SECONDS = 0.05
+_BUDGET = (16, 1024)
+
+
+class Engine:
+    """Runs jobs on one device.
+
+    There is no fixed delay: a lone request is encoded at once, and batches form by themselves while the device is
+    busy with the one before.
+
+    Args:
+        max_pictures: pictures of all admitted requests; past them a request is refused.
+        max_seconds: a job that took longer is dropped.
+    """
+
+    def __init__(self, *, max_pictures: int, max_seconds: float) -> None:
+        self._scheduler, self._arrived = Scheduler(), asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._max_pictures, self._max_seconds = max_pictures, max_seconds
+        self._admitted = 0
+        self._seconds_per_picture: dict[ServedModel, float] = defaultdict(lambda: 0.001)
+        self._worker: asyncio.Task[None] | None = None
+        self.lost: str | None = None
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+        self._worker = asyncio.create_task(self._run(), name="engine")
+
+    async def stop(self) -> None:
+        """Take no more jobs; those in line fail."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+
+    @asynccontextmanager
+    async def admit(self, pictures: int) -> AsyncIterator[None]:
+        """Hold room for a request's pictures from before they are decoded until it is answered.
+
+        Raises:
+            Overloaded: there is none; says when to ask again.
+            DeviceLost: there will be none.
+        """
+        if self.lost:
+            raise DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
+        if self._admitted and self._admitted + pictures > self._max_pictures:
+            slowest = max(self._seconds_per_picture.values(), default=0.001)
+            raise Overloaded(
+                f"{self._admitted} pictures are being worked on and {pictures} more came; "
+                f"at most {self._max_pictures} are taken at once",
+                retry_after_seconds=max(1, math.ceil(self._admitted * slowest)),
+            )
+        self._admitted += pictures
+        try:
+            yield
+        finally:
+            self._admitted -= pictures
+
+    async def adapt(self, model: ServedModel, pictures: Tensor, targets: Tensor, *, options: AdaptOptions) -> Outcome:
+        """Adapt to the first S pictures, (S, C) `targets`, and predict the rest, if any.
+
+        Raises:
+            InvalidSupportSet, InvalidOptions: what the learner says.
+            DeadlineExceeded, DeviceLost, AdaptationFailed: the service could not.
+        """
+        return await self._submit(model, pictures, targets=targets, state=None, options=options)
+
+    async def predict(self, model: ServedModel, pictures: Tensor, state: State) -> Outcome:
+        """Predict pictures by a state that was adapted before.
+
+        Raises:
+            DeadlineExceeded, DeviceLost, AdaptationFailed: the service could not.
+        """
+        return await self._submit(model, pictures, targets=None, state=state, options=AdaptOptions())
+
+    async def _submit(
+        self,
+        model: ServedModel,
+        pictures: Tensor,
+        *,
+        targets: Tensor | None,
+        state: State | None,
+        options: AdaptOptions,
+    ) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._scheduler.add(Job(model, pictures, targets, state, options, future))
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                return await future
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"the request took over {self._max_seconds:g} s and was dropped; send fewer pictures or ask later",
+                retry_after_seconds=5,
+            ) from error
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._arrived.wait()
+                slices = self._scheduler.next(self._budget)
+                if not slices:
+                    self._arrived.clear()
+                    continue
+                began = time.perf_counter()
+                done = await loop.run_in_executor(self._thread, work, slices)
+                self._learn_pace(
+                    slices[0].job.model, sum(s.stop - s.start for s in slices), time.perf_counter() - began
+                )
+                for job, result in done:
+                    self._deliver(job, result)
+        finally:
+            for job in self._scheduler.drain():
+                self._deliver(job, DeviceLost("the service is shutting down", retry_after_seconds=5))
+
+    def _budget(self, model: ServedModel) -> int:
+        low, high = _BUDGET
+        return min(high, max(low, int(_SLICE_SECONDS / self._seconds_per_picture[model])))
+
+    def _learn_pace(self, model: ServedModel, pictures: int, seconds: float) -> None:
+        self._seconds_per_picture[model] += 0.2 * (seconds / pictures - self._seconds_per_picture[model])
+
+    def _deliver(self, job: Job, result: Outcome | Exception) -> None:
+        if job.future.done():
+            return
+        if isinstance(result, Outcome):
+            job.future.set_result(result)
+            return
+        if isinstance(result, torch.AcceleratorError):
+            logger.critical("the device is lost", exc_info=result)
+            self.lost = str(result)
+            result = DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
+        elif not isinstance(result, (MetaCoreError, ServiceError)):
+            logger.error("a job failed on %s", job.model.card.name, exc_info=result)
+            result = AdaptationFailed("the model failed on this request alone; others are not affected")
+        job.future.set_exception(result)

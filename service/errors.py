@@ -1,0 +1,141 @@
+"""The service's own errors, and the one table from errors (the core's too) to statuses and stable codes."""
+
+from typing import NamedTuple
+
+from meta_core.errors import (
+    ImageTooLarge,
+    InvalidCheckpoint,
+    InvalidOptions,
+    InvalidSupportSet,
+    UndecodableImage,
+)
+
+
+class FieldError(NamedTuple):
+    """One part of a request that is wrong: where, what, and which kind."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    type: str
+
+
+class ServiceError(Exception):
+    """Root of the service's own errors; the text says what came, what was expected and what to do.
+
+    Args:
+        detail: that text.
+        errors: the parts of the request that are wrong, if several or in a certain place.
+        retry_after_seconds: when to ask again, where asking again helps.
+    """
+
+    def __init__(
+        self, detail: str, *, errors: list[FieldError] | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.errors = errors or []
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnknownModel(ServiceError):
+    """No model of that name is loaded."""
+
+
+class UnknownClassifier(ServiceError):
+    """No classifier has that id, or it has expired."""
+
+
+class ModelVersionMissing(ServiceError):
+    """A stored classifier is pinned to a model version that is not loaded."""
+
+
+class InvalidRequest(ServiceError):
+    """Labels that do not match the files, too few labels, and whatever else a schema cannot say."""
+
+
+class UndecodablePictures(ServiceError):
+    """One or several pictures of a request cannot be decoded."""
+
+    @classmethod
+    def of(cls, errors: list[FieldError], count: int) -> "UndecodablePictures":
+        """The error for these pictures of `count`."""
+        where = ".".join(str(part) for part in errors[0].loc)
+        more = f" (and {len(errors) - 1} more; see errors)" if len(errors) > 1 else ""
+        return cls(
+            f"{len(errors)} of {count} pictures cannot be used: {where}: {errors[0].msg}{more}", errors=errors[:50]
+        )
+
+
+class InvalidArchive(ServiceError):
+    """An archive that is not a plain zip of `label/name.jpg`."""
+
+
+class InvalidCursor(ServiceError):
+    """A cursor that this service did not make."""
+
+
+class TooLarge(ServiceError):
+    """More than one of the service's limits allows."""
+
+
+class NotReady(ServiceError):
+    """Models are still loading."""
+
+
+class Overloaded(ServiceError):
+    """More pictures are waiting than the limit allows."""
+
+
+class DeadlineExceeded(ServiceError):
+    """The request took longer than the service allows and was dropped."""
+
+
+class DeviceLost(ServiceError):
+    """The device failed for good; this process answers nothing more."""
+
+
+class ClientLeft(ServiceError):
+    """The client hung up; nobody reads the answer."""
+
+
+class AdaptationFailed(ServiceError):
+    """The model failed on this request alone."""
+
+
+class Kind(NamedTuple):
+    """How one kind of error is answered."""
+
+    status: int
+    code: str
+    title: str
+
+
+KINDS: dict[type[Exception], Kind] = {
+    UnknownModel: Kind(404, "unknown_model", "No such model"),
+    UnknownClassifier: Kind(404, "unknown_classifier", "No such classifier"),
+    ModelVersionMissing: Kind(409, "model_version_missing", "The classifier's model version is not loaded"),
+    InvalidRequest: Kind(422, "invalid_request", "The request does not fit together"),
+    InvalidArchive: Kind(422, "invalid_archive", "The archive cannot be used"),
+    InvalidCursor: Kind(422, "invalid_cursor", "The cursor is not one of this service"),
+    InvalidSupportSet: Kind(422, "invalid_support_set", "The examples cannot be adapted to"),
+    InvalidOptions: Kind(422, "invalid_options", "The model does not take these options"),
+    UndecodablePictures: Kind(422, "undecodable_image", "A picture cannot be decoded"),
+    UndecodableImage: Kind(422, "undecodable_image", "A picture cannot be decoded"),
+    ImageTooLarge: Kind(422, "image_too_large", "A picture has too many pixels"),
+    TooLarge: Kind(413, "too_large", "The request is over a limit"),
+    NotReady: Kind(503, "not_ready", "The service is starting"),
+    Overloaded: Kind(503, "overloaded", "The service has all it can do"),
+    DeadlineExceeded: Kind(503, "deadline_exceeded", "The request took too long"),
+    DeviceLost: Kind(503, "device_lost", "The device failed"),
+    ClientLeft: Kind(499, "client_left", "The client hung up"),
+    AdaptationFailed: Kind(500, "adaptation_failed", "The model failed on this request"),
+    InvalidCheckpoint: Kind(500, "invalid_checkpoint", "A model is damaged"),
+}
+"""The table. A subclass that is not listed is answered as its nearest listed ancestor."""
+
+
+def kind_of(error: Exception) -> Kind:
+    """How `error` is answered."""
+    for ancestor in type(error).__mro__:
+        if ancestor in KINDS:
+            return KINDS[ancestor]
+    return Kind(500, "internal_error", "Something went wrong here")

@@ -1,0 +1,73 @@
+"""What happens to every request before routing: an id, and a limit on its body. Plain ASGI: bodies stream through."""
+
+import re
+import secrets
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Kind
+from service.problems import problem_response
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TOO_LARGE = Kind(413, "too_large", "The request is over a limit")
+
+
+class RequestId:
+    """`X-Request-ID` echoed, or made where none or an unprintable one came; `request.state.request_id` within."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class BodyLimit:
+    """A body over the limit is refused at its announcement, or at the byte that passes it, whatever was announced.
+
+    FastAPI's own `max_body_size` does the same but answers in plain text where a route never reads the body.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        detail = f"the body is larger than {self.max_bytes} bytes; send fewer or smaller pictures"
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self.max_bytes:
+            # The rest of the body is not read, so the connection cannot serve another request.
+            refusal = problem_response(Request(scope), _TOO_LARGE, detail, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        seen = 0
+
+        async def receive_limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.max_bytes:
+                raise HTTPException(413, detail, headers={"Connection": "close"})
+            return message
+
+        await self.app(scope, receive_limited, send)

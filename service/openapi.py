@@ -1,0 +1,147 @@
+"""FastAPI's own OpenAPI document, corrected where the tools that read it go wrong."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from service.schemas import Problem
+
+_SCHEMAS = "#/components/schemas/"
+_PROBLEM = f"{_SCHEMAS}Problem"
+
+
+def serve_corrected_openapi(app: FastAPI) -> None:
+    """Let `app` serve the corrected document wherever it served its own."""
+    app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]  # the override FastAPI documents
+
+
+def corrected_openapi(app: FastAPI) -> dict[str, Any]:
+    """The app's document, made once, and again when routes were added since."""
+    cached = app.openapi_schema
+    # The class's method, as the app's own may be this function. It hands back `app.openapi_schema` as long as that is
+    # current, and that one is corrected already.
+    document = FastAPI.openapi(app)
+    if document is not cached:
+        app.openapi_schema = document = _corrected(document)
+    return document
+
+
+def references(node: object) -> set[str]:
+    """Every `#/…` that something in the document refers to, in a `$ref` or in a discriminator's mapping."""
+    if isinstance(node, str):
+        return {node} if node.startswith("#/") else set()
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return set().union(*map(references, children))
+
+
+def _corrected(document: dict[str, Any]) -> dict[str, Any]:
+    document = deepcopy(document)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for operation in _operations(document):
+        form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+        if form:
+            _correct_form(form, schemas)
+        operation["responses"] = _with_problems(operation["responses"])
+    return _without_validation_error(document)
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for section in ("paths", "webhooks"):
+        for path_item in document.get(section, {}).values():
+            # A path item also holds its summary, its parameters and its servers.
+            yield from (part for part in path_item.values() if isinstance(part, dict) and "responses" in part)
+
+
+def _correct_form(form: dict[str, Any], schemas: dict[str, Any]) -> None:
+    schema = form["schema"] = _with_binary_format(form["schema"])
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(_SCHEMAS)
+        schema = schemas[name] = _with_binary_format(schemas[name])
+    encoding = {**_list_encodings(schema), **form.get("encoding", {})}
+    if encoding:
+        form["encoding"] = encoding
+
+
+def _with_binary_format(node: Any) -> Any:
+    """The schema of a multipart body with `format: binary` beside `contentMediaType` wherever a file is meant.
+
+    Since 0.129 FastAPI writes `contentMediaType` alone, which openapi-python-client, openapi-generator and hey-api take
+    for a string: every multipart call they make is answered 422. Swagger UI shows text boxes for a list of files.
+    """
+    if isinstance(node, list):
+        return [_with_binary_format(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    format_ = {"format": "binary"} if _is_file(node) else {}
+    return {key: _with_binary_format(value) for key, value in node.items()} | format_
+
+
+def _list_encodings(schema: dict[str, Any]) -> dict[str, Any]:
+    """The `encoding` of a multipart body: a field an item, for each list that is not of files.
+
+    Without it Swagger UI and openapi-generator join a list: three labels arrive as the one label `cat,cat,dog`.
+    """
+    lists = [name for name, part in schema.get("properties", {}).items() if _is_list_of_text(part)]
+    return {name: {"style": "form", "explode": True} for name in lists}
+
+
+def _is_list_of_text(schema: dict[str, Any]) -> bool:
+    if schema.get("type") == "array":
+        return not _is_file(schema.get("items", {}))
+    # `list[str] | None` is a choice of a list and null.
+    return any(_is_list_of_text(part) for part in schema.get("anyOf", []))
+
+
+def _is_file(schema: dict[str, Any]) -> bool:
+    # With a `contentEncoding` it is a text that encodes a file, in base64 for example. Where it is no string, it is a
+    # property of that name.
+    return isinstance(schema.get("contentMediaType"), str) and "contentEncoding" not in schema
+
+
+def _with_problems(responses: dict[str, Any]) -> dict[str, Any]:
+    """The responses of an operation, the non-2xx ones as `application/problem+json`.
+
+    FastAPI writes the model of an additional response under the media type of the route's own answer. Generated clients
+    choose the parser by the media type: openapi-generator's and hey-api's would not recognise the problem.
+    """
+    return {status: answer if status.startswith("2") else _as_problem(answer) for status, answer in responses.items()}
+
+
+def _as_problem(response: dict[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for media_type in response.get("content", {}).values():
+        merged |= media_type
+    return {**response, "content": {"application/problem+json": merged}} if merged else response
+
+
+def _without_validation_error(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with `Problem` for `HTTPValidationError`, which FastAPI writes at every 422 that no route declares.
+
+    The service never answers in that form. The replaced schemas go where nothing else refers to them, and `Problem`
+    comes where no route declared it: a reference that dangles stops every generator outright.
+    """
+    document = _replaced(document, f"{_SCHEMAS}HTTPValidationError", _PROBLEM)
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        if f"{_SCHEMAS}{name}" not in references(document):
+            schemas.pop(name, None)
+    if _PROBLEM in references(document):
+        document["components"]["schemas"] = dict(sorted((_problem_schemas() | schemas).items()))
+    return document
+
+
+def _replaced(node: Any, old: str, new: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _replaced(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, old, new) for value in node]
+    return new if node == old else node
+
+
+def _problem_schemas() -> dict[str, Any]:
+    """`Problem` and what it refers to, as FastAPI writes the model of a response."""
+    _, schema = models_json_schema([(Problem, "serialization")], ref_template=f"{_SCHEMAS}{{model}}")
+    return dict(schema["$defs"])

@@ -1,0 +1,114 @@
+"""Every non-2xx answer as `application/problem+json`, the framework's own included."""
+
+import logging
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Match
+
+from meta_core.errors import MetaCoreError
+from service.errors import FieldError, Kind, ServiceError, kind_of
+from service.schemas import Problem, ProblemPart
+
+logger = logging.getLogger(__name__)
+
+_HTTP_KINDS = {
+    400: Kind(400, "bad_request", "The request cannot be parsed"),
+    404: Kind(404, "not_found", "There is nothing here"),
+    405: Kind(405, "method_not_allowed", "The path has no such method"),
+    413: Kind(413, "too_large", "The request is over a limit"),
+}
+_INTERNAL = Kind(500, "internal_error", "Something went wrong here")
+
+
+def problem_response(
+    request: Request,
+    kind: Kind,
+    detail: str,
+    *,
+    errors: list[FieldError] | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """A problem document."""
+    request_id = getattr(request.state, "request_id", "")
+    parts = [ProblemPart(loc=list(part.loc), msg=part.msg, type=part.type) for part in errors or []]
+    problem = Problem(
+        type=f"urn:kshot:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        errors=parts,
+        request_id=request_id,
+    )
+    # The outermost error handler answers past all middleware, so the id is set here too.
+    return JSONResponse(
+        problem.model_dump(),
+        status_code=kind.status,
+        headers={"X-Request-ID": request_id, **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+    app.add_exception_handler(ServiceError, _known)
+    app.add_exception_handler(MetaCoreError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unknown)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    kind, errors, headers = kind_of(error), [], {}
+    if isinstance(error, ServiceError):
+        errors = error.errors
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+    if kind.status >= 500 and not headers:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(request, kind, str(error), errors=errors, headers=headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (narrows the handler's declared type)
+    # The input itself is left out: it may be large, or somebody's picture.
+    parts = [FieldError(tuple(part["loc"]), str(part["msg"]), str(part["type"])) for part in error.errors()[:20]]
+    if parts and parts[0].type == "json_invalid":
+        reason = (error.errors()[0].get("ctx") or {}).get("error", "it cannot be parsed")
+        kind = Kind(400, "invalid_json", "The body is not JSON")
+        return problem_response(request, kind, f"the body is not UTF-8 encoded JSON: {reason}", errors=parts)
+    said = "; ".join(f"{'.'.join(str(place) for place in part.loc)}: {part.msg}" for part in parts[:3])
+    more = f" (and {len(error.errors()) - 3} more)" if len(error.errors()) > 3 else ""
+    kind = Kind(422, "invalid_request", "The request does not fit its schema")
+    return problem_response(request, kind, f"{said}{more}; /docs shows what is expected", errors=parts)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (narrows the handler's declared type)
+    kind = _HTTP_KINDS.get(error.status_code, Kind(error.status_code, "http_error", "The request was refused"))
+    detail, headers = str(error.detail), dict(error.headers or {})
+    if kind.status == 404:
+        detail = f"no route has the path {request.url.path[:200]!r}; /docs lists them all"
+    if kind.status == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"{request.method} is not a method of {request.url.path[:200]!r}; it has {headers['Allow']}"
+    return problem_response(request, kind, detail, headers=headers)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(
+        request, _INTERNAL, "an error that was not foreseen; request_id finds it in the service's log"
+    )
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of a path; Starlette lists those of its first matching route alone."""
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

@@ -1,0 +1,113 @@
+"""Classify pictures: by a stored classifier, or adapting in the same call."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+
+from meta_core.learner import AdaptOptions
+from service import flow
+from service.dependencies import ServicesDep, StrictRoute
+from service.flow import Queries, Support
+from service.routes.classifiers import ClassifierId, FilesField, LabelsField, ModelField
+from service.schemas import Classification, ClassifyImages, ClassifyOnce, problems
+from service.uploads import match_labels, read_files
+
+router = APIRouter(tags=["classify"], route_class=StrictRoute)
+
+TopKField = Annotated[int | None, Form(ge=1, description="How many labels to list, the likeliest first.")]
+
+
+@router.post(
+    "/v1/classifiers/{classifier_id}/classify",
+    operation_id="classify",
+    summary="Classify base64 pictures by a classifier",
+    responses=problems(400, 404, 409, 413, 422, 503),
+)
+async def classify(
+    classifier_id: ClassifierId, body: ClassifyImages, request: Request, services: ServicesDep
+) -> Classification:
+    """Each picture's answer is its own: it does not depend on the others of the request."""
+    return await flow.classify(request, services, _json_queries(body.images, body.top_k), classifier_id=classifier_id)
+
+
+@router.post(
+    "/v1/classifiers/{classifier_id}/classify/upload",
+    operation_id="classify_upload",
+    summary="Classify uploaded files by a classifier",
+    responses=problems(400, 404, 409, 413, 422, 503),
+)
+async def classify_upload(
+    classifier_id: ClassifierId,
+    request: Request,
+    services: ServicesDep,
+    files: FilesField,
+    top_k: TopKField = None,
+) -> Classification:
+    """The same from a form with files."""
+    queries = await _file_queries(files, "files", top_k, services)
+    return await flow.classify(request, services, queries, classifier_id=classifier_id)
+
+
+@router.post(
+    "/v1/classify",
+    operation_id="classify_once",
+    summary="Adapt and classify in one call",
+    responses=problems(400, 404, 413, 422, 503),
+)
+async def classify_once(body: ClassifyOnce, request: Request, services: ServicesDep) -> Classification:
+    """Adapt to labelled pictures and classify others; nothing is stored."""
+    support = Support(
+        labels=[example.label for example in body.examples],
+        pictures=[example.image for example in body.examples],
+        locs=[("body", "examples", number, "image") for number in range(len(body.examples))],
+    )
+    return await flow.classify_once(
+        request,
+        services,
+        support,
+        _json_queries(body.images, body.top_k),
+        model=body.model,
+        options=AdaptOptions(**body.adapt.model_dump()),
+    )
+
+
+@router.post(
+    "/v1/classify/upload",
+    operation_id="classify_once_upload",
+    summary="Adapt and classify uploaded files in one call",
+    responses=problems(400, 404, 413, 422, 503),
+)
+async def classify_once_upload(
+    request: Request,
+    services: ServicesDep,
+    support: Annotated[list[UploadFile], File(min_length=1, description="Labelled pictures.")],
+    labels: LabelsField,
+    queries: Annotated[list[UploadFile], File(min_length=1, description="Pictures to classify.")],
+    model: ModelField = None,
+    top_k: TopKField = None,
+) -> Classification:
+    """The same from a form with files."""
+    examples = Support(
+        labels=match_labels(labels, [file.filename for file in support]),
+        pictures=await read_files(support, services.settings.limits),
+        locs=[("body", "support", number) for number in range(len(support))],
+    )
+    return await flow.classify_once(
+        request,
+        services,
+        examples,
+        await _file_queries(queries, "queries", top_k, services),
+        model=model or None,
+        options=AdaptOptions(),
+    )
+
+
+def _json_queries(images: list[str], top_k: int | None) -> Queries:
+    locs: list[tuple[str | int, ...]] = [("body", "images", number) for number in range(len(images))]
+    return Queries(pictures=images, filenames=[None] * len(images), locs=locs, top_k=top_k)
+
+
+async def _file_queries(files: list[UploadFile], field: str, top_k: int | None, services: ServicesDep) -> Queries:
+    locs: list[tuple[str | int, ...]] = [("body", field, number) for number in range(len(files))]
+    names = [file.filename for file in files]
+    return Queries(pictures=await read_files(files, services.settings.limits), filenames=names, locs=locs, top_k=top_k)

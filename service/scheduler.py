@@ -1,0 +1,133 @@
+"""Whose pictures are encoded next: small steps, so that nobody waits behind a big job."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+from meta_core.episode import State
+from meta_core.learner import AdaptOptions
+from service.catalog import ServedModel
+
+
+class Timings(NamedTuple):
+    """Seconds of one job."""
+
+    queue: float
+    encode: float
+    adapt: float
+    predict: float
+
+
+class Outcome(NamedTuple):
+    """What a job came to."""
+
+    state: State
+    support_features: Tensor | None
+    logits: Tensor | None
+    timings: Timings
+
+
+@dataclass(eq=False)
+class Job:
+    """One request's work: encode its pictures; adapt to the first of them, if `targets` are given; predict the rest.
+
+    Attributes:
+        model: which one.
+        pictures: (N, channels, H, W) uint8, the support set's first.
+        targets: (S, C) one-hot of the first S pictures, or None where `state` is given.
+        state: what was adapted before, or None.
+        options: of adaptation.
+        future: is given the outcome, or the error of this job alone.
+    """
+
+    model: ServedModel
+    pictures: Tensor
+    targets: Tensor | None
+    state: State | None
+    options: AdaptOptions
+    future: asyncio.Future[Outcome]
+    submitted: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
+    taken: int = 0
+    features: list[Tensor] = field(default_factory=list)
+    encode_seconds: float = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Pictures not yet taken for encoding."""
+        return len(self.pictures) - self.taken
+
+    @property
+    def shots(self) -> int:
+        """Examples to adapt to."""
+        return 0 if self.targets is None else len(self.targets)
+
+
+class Slice(NamedTuple):
+    """Pictures `start` to `stop` of a job."""
+
+    job: Job
+    start: int
+    stop: int
+
+
+_QUANTUM = 64
+"""Pictures that one job gets before the next has its turn."""
+
+
+class Scheduler:
+    """Jobs in line. Classifying goes before creating, but every fourth turn begins with the creations."""
+
+    def __init__(self) -> None:
+        self._classify: deque[Job] = deque()
+        self._create: deque[Job] = deque()
+        self._turn = 0
+
+    def add(self, job: Job) -> None:
+        """Put a job in line."""
+        (self._classify if job.targets is None else self._create).append(job)
+
+    def __bool__(self) -> bool:
+        return bool(self._classify or self._create)
+
+    def drain(self) -> list[Job]:
+        """Take all jobs out."""
+        jobs = [*self._classify, *self._create]
+        self._classify.clear()
+        self._create.clear()
+        return jobs
+
+    def next(self, budget: Callable[[ServedModel], int]) -> list[Slice]:
+        """What to encode next, pictures of one model; empty when nothing waits.
+
+        A job whose pictures are all taken leaves the line; the others that were served go to its end.
+
+        Args:
+            budget: pictures of a model that may be encoded in one go.
+        """
+        self._turn = (self._turn + 1) % 4
+        lines = (self._create, self._classify) if self._turn == 0 else (self._classify, self._create)
+        taken: list[Slice] = []
+        model, left = None, 0
+        for line in lines:
+            for _ in range(len(line)):
+                job = line.popleft()
+                if job.future.done():  # its client has left, or its time is up
+                    continue
+                if model is None:
+                    model, left = job.model, budget(job.model)
+                if job.model is not model or left <= 0:
+                    line.append(job)
+                    continue
+                count = min(_QUANTUM, left, job.waiting)
+                taken.append(Slice(job, job.taken, job.taken + count))
+                job.taken += count
+                left -= count
+                if job.waiting:
+                    line.append(job)
+        return taken

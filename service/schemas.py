@@ -1,0 +1,253 @@
+"""What goes over the wire, in snake_case."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from meta_core.card import Card
+from service.settings import Limits
+
+MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _printable(text: str) -> str:
+    # A lone surrogate cannot be written as UTF-8 again, and control characters forge lines of logs and tables.
+    if not text.isprintable():
+        raise ValueError("contains control or unprintable characters")
+    return text
+
+
+Label = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+    Field(description="What the picture shows.", examples=["cat"]),
+]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_printable)]
+ModelName = Annotated[
+    str, Field(max_length=64, description="A model's name, or `auto`.", examples=["omniglot-protonet"])
+]
+TtlSeconds = Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="The classifier is deleted after so long.")]
+Base64Image = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="A picture (JPEG, PNG, WebP, GIF, BMP or TIFF) as base64 or a `data:` URI; never a web address.",
+        json_schema_extra={"contentEncoding": "base64"},
+    ),
+]
+
+
+class Problem(BaseModel):
+    """An error, RFC 9457: what came, what was expected, what to do."""
+
+    type: str = Field(examples=["urn:kshot:problem:unknown_model"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable, for programs.", examples=["unknown_model"])
+    errors: list["ProblemPart"] = Field(default=[], description="The parts of the request that are wrong.")
+    request_id: str
+
+
+class ProblemPart(BaseModel):
+    """One part of a request that is wrong."""
+
+    loc: list[str | int] = Field(description="Where: body, query or path, then the field, then the index.")
+    msg: str
+    type: str
+
+
+class ExampleIn(_In):
+    """A labelled picture."""
+
+    label: Label
+    image: Base64Image
+
+
+class AdaptIn(_In):
+    """How to adapt, within the limits of the model's card (`adapt`); what is left out is the model's own choice."""
+
+    steps: int | None = Field(default=None, ge=0, description="Steps of the inner loop.")
+    rate: float | None = Field(default=None, gt=0, description="Its learning rate.")
+
+
+class _Query(_In):
+    top_k: int | None = Field(default=None, ge=1, description="How many labels to list, the likeliest first.")
+    none_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Reserved: no shipped model has a calibrated “none of these” yet."
+    )
+    explain: bool = Field(default=False, description="Reserved: `nearest_examples` is null for now.")
+
+
+class CreateClassifier(_In):
+    """Labelled pictures to adapt to."""
+
+    model: ModelName | None = None
+    name: Name | None = None
+    ttl_seconds: TtlSeconds | None = None
+    metadata: dict[str, JsonValue] = Field(default={}, description="Yours; given back as it came.")
+    adapt: AdaptIn = AdaptIn()
+    examples: list[ExampleIn] = Field(min_length=1)
+
+
+class ClassifyImages(_Query):
+    """Pictures to classify."""
+
+    images: list[Base64Image] = Field(min_length=1)
+
+
+class ClassifyOnce(_Query):
+    """Labelled pictures to adapt to and pictures to classify; nothing is stored."""
+
+    model: ModelName | None = None
+    adapt: AdaptIn = AdaptIn()
+    examples: list[ExampleIn] = Field(min_length=1)
+    images: list[Base64Image] = Field(min_length=1)
+
+
+class LabelCount(BaseModel):
+    """A label and how many examples it has."""
+
+    label: str
+    shots: int
+
+
+class ClassifierOut(BaseModel):
+    """A stored classifier."""
+
+    id: str
+    name: str | None
+    model: str
+    version: str = Field(description="Of the model; the classifier stays with it.")
+    labels: list[LabelCount]
+    examples: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    metadata: dict[str, JsonValue]
+    report: None = Field(default=None, description="Null until the report on the support set has landed.")
+
+
+class ClassifierPage(BaseModel):
+    """Classifiers, the newest first."""
+
+    data: list[ClassifierOut]
+    next_cursor: str | None
+    has_more: bool
+
+
+class ModelOut(Card):
+    """A model's card, as the service serves it."""
+
+    default: bool
+    runtime: str = Field(description="What encodes: `onnxruntime-cpu`, `torch-cpu` or `torch-cuda`.")
+
+
+class ModelPage(BaseModel):
+    """The loaded models, by name."""
+
+    data: list[ModelOut]
+    next_cursor: str | None
+    has_more: bool
+
+
+class LabelProbability(BaseModel):
+    """How probable one label is, given that the query is one of them."""
+
+    label: str
+    probability: float
+
+
+class ItemError(BaseModel):
+    """Why one picture could not be classified."""
+
+    code: str
+    detail: str
+
+
+class ResultOut(BaseModel):
+    """The answer to one picture; `error` in place of one if it could not be decoded."""
+
+    index: int
+    filename: str | None = None
+    prediction: str | None = Field(default=None, description="The likeliest label; null if undecodable.")
+    confidence: float | None = Field(default=None, description="Its probability.")
+    none_probability: None = Field(default=None, description="Null until a calibrated “none of these” has landed.")
+    predictions: list[LabelProbability] = Field(default=[], description="The likeliest first, cut to `top_k`.")
+    nearest_examples: None = Field(default=None, description="Null until `explain` has landed.")
+    error: ItemError | None = None
+
+
+class TimingsMs(BaseModel):
+    """Where the time went, milliseconds."""
+
+    decode: float
+    queue: float
+    encode: float
+    adapt: float
+    predict: float
+    total: float
+
+
+class ModelChoice(BaseModel):
+    """Why this model answered."""
+
+    reason: str
+
+
+class Classification(BaseModel):
+    """Answers in the order of the request's pictures."""
+
+    classifier_id: str | None = Field(description="Null for a stateless call.")
+    model: str
+    model_choice: ModelChoice
+    calibrated: bool = Field(description="Whether the model's card holds a calibration.")
+    results: list[ResultOut]
+    timings_ms: TimingsMs
+
+
+class Live(BaseModel):
+    """The process runs."""
+
+    status: str = "live"
+
+
+class Ready(BaseModel):
+    """Requests are answered."""
+
+    status: str = "ready"
+    models: list[str]
+    damaged_models: dict[str, str] = Field(description="Models that could not be loaded, and why.")
+
+
+class VersionOut(BaseModel):
+    """What runs here."""
+
+    name: str = "kshot"
+    version: str
+    device: str
+    default_model: str | None
+    limits: Limits
+
+
+PROBLEM_DESCRIPTIONS = {
+    400: "The body cannot be parsed, not UTF-8 for example.",
+    404: "There is no such thing.",
+    405: "The path has no such method; `Allow` lists those it has.",
+    409: "The classifier's model version is not loaded.",
+    413: "Over a limit of `GET /version`.",
+    422: "The request was understood and is wrong; `detail` and `errors` say where.",
+    500: "Something went wrong here; `request_id` finds it in the log.",
+    503: "Not now; `Retry-After` says when.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` argument of a route that can answer with these problems."""
+    return {status: {"model": Problem, "description": PROBLEM_DESCRIPTIONS[status]} for status in statuses}

@@ -1,0 +1,45 @@
+"""Every setting of the service, read from `KSHOT_*` environment variables, here and nowhere else."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Limits(BaseModel):
+    """What a request may cost at most; all in `GET /version`."""
+
+    body_bytes: int = Field(default=64 * 2**20, ge=1024, description="a request's body, counted while it streams in")
+    files: int = Field(default=1000, ge=1, description="pictures in a request: files of a form or entries of a zip")
+    file_bytes: int = Field(default=16 * 2**20, ge=1, description="one picture, encoded")
+    pixels: int = Field(default=50_000_000, ge=1, description="one picture's width × height, from its header")
+    archive_bytes: int = Field(default=256 * 2**20, ge=1, description="all pictures of a zip, unpacked")
+    ways: int = Field(default=200, ge=2, description="labels of a classifier")
+    examples: int = Field(default=2000, ge=2, description="examples of a classifier")
+    metadata_bytes: int = Field(default=16_384, ge=2, description="a classifier's metadata as JSON")
+    waiting_pictures: int = Field(
+        default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
+    )
+    request_seconds: float = Field(default=60.0, gt=0, description="a request's work is dropped after so long")
+
+
+class Settings(BaseSettings):
+    """The service's configuration; `KSHOT_LIMITS__BODY_BYTES=1000000` sets a limit."""
+
+    model_config = SettingsConfigDict(env_prefix="KSHOT_", env_nested_delimiter="__", extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    models_dir: Path = Path("models")
+    data_dir: Path = Path("data")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    default_model: str | None = Field(default=None, description="the first by name where unset")
+    threads: int = Field(default_factory=_cores, ge=1, description="of decoding, and of encoding on the CPU")
+    drain_seconds: int = Field(default=20, ge=0, description="how long requests in flight may still take at shutdown")
+    limits: Limits = Limits()

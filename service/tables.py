@@ -1,0 +1,50 @@
+"""The database's tables."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION = 1
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class ClassifierRow(Base):
+    """A classifier. Times are microseconds since 1970 UTC, which every database orders and compares alike."""
+
+    __tablename__ = "classifiers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    encoder_sha256: Mapped[str] = mapped_column(String(64))
+    runtime: Mapped[str] = mapped_column(String(32))
+    precision: Mapped[str] = mapped_column(String(16))
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    labels: Mapped[list[Any]] = mapped_column(JSON)
+    shots: Mapped[list[Any]] = mapped_column(JSON)
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    updated_us: Mapped[int] = mapped_column(BigInteger)
+    expires_us: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    # `metadata` is SQLAlchemy's own name on a table.
+    user_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    state: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (Index("ix_classifiers_newest", "created_us", "id"),)
+
+
+class ExampleRow(Base):
+    """An encoded example of a classifier."""
+
+    __tablename__ = "examples"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    classifier_id: Mapped[str] = mapped_column(ForeignKey("classifiers.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    label: Mapped[int]
+    sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    features: Mapped[bytes] = mapped_column(LargeBinary)
