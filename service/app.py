@@ -1,7 +1,9 @@
 """The app factory."""
 
 import asyncio
+import importlib
 import logging
+import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,6 +13,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
+from service import routes
 from service.catalog import Catalog
 from service.decoding import Decoder
 from service.dependencies import Services
@@ -19,7 +22,6 @@ from service.engine import Engine
 from service.middleware import BodyLimit, RequestId
 from service.openapi import corrected_openapi
 from service.problems import add_problem_handlers
-from service.routes import classifiers, classify, health, models
 from service.settings import Settings
 from service.store import locked, open_store
 
@@ -32,6 +34,13 @@ meta-trained model to them, and classify queries, by a stored classifier or in t
 Every error is an `application/problem+json` document (RFC 9457) that says what came, what was expected and what to
 do; `code` is stable, for programs. Limits are in `GET /version`.
 """
+
+_TAGS = [
+    {"name": "classifiers", "description": "Create from labelled pictures, list, get, delete."},
+    {"name": "classify", "description": "By a stored classifier, or adapting in the same call."},
+    {"name": "models", "description": "What the loaded models take, and how accurate they are."},
+    {"name": "health", "description": "For supervisors and people who wonder."},
+]
 
 
 class State(TypedDict):
@@ -77,14 +86,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Few-shot image classification: a handful of pictures in, a classifier out, in one request.",
         description=_DESCRIPTION,
         version=version("kshot"),
+        openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         form_limits={"max_files": settings.limits.files, "max_fields": settings.limits.files + 16},
     )
-    for module in (health, models, classifiers, classify):
-        app.include_router(module.router)
+    for module in pkgutil.iter_modules(routes.__path__):
+        app.include_router(importlib.import_module(f"{routes.__name__}.{module.name}").router)
     add_docs(app)
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)

@@ -13,11 +13,6 @@ _SCHEMAS = "#/components/schemas/"
 _PROBLEM = f"{_SCHEMAS}Problem"
 
 
-def serve_corrected_openapi(app: FastAPI) -> None:
-    """Let `app` serve the corrected document wherever it served its own."""
-    app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]  # the override FastAPI documents
-
-
 def corrected_openapi(app: FastAPI) -> dict[str, Any]:
     """The app's document, made once, and again when routes were added since."""
     cached = app.openapi_schema

@@ -115,19 +115,22 @@ class Scheduler:
         taken: list[Slice] = []
         model, left = None, 0
         for line in lines:
-            for _ in range(len(line)):
+            passed: list[Job] = []
+            served: list[Job] = []
+            while line:
                 job = line.popleft()
                 if job.future.done():  # its client has left, or its time is up
                     continue
                 if model is None:
                     model, left = job.model, budget(job.model)
                 if job.model is not model or left <= 0:
-                    line.append(job)
+                    passed.append(job)
                     continue
                 count = min(_QUANTUM, left, job.waiting)
                 taken.append(Slice(job, job.taken, job.taken + count))
                 job.taken += count
                 left -= count
                 if job.waiting:
-                    line.append(job)
+                    served.append(job)
+            line.extend(passed + served)
         return taken

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 import httpx
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -85,6 +88,18 @@ def running(data_dir: Path, **options: Any) -> Iterator[Service]:
     finally:
         service.process.kill()
         service.process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI, *, root_path: str = "") -> Iterator[str]:
+    """The address of an app that is served from a thread of this process, on a real socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", root_path=root_path, ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=20)
 
 
 def png(image: NDArray[np.uint8]) -> bytes:

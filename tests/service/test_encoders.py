@@ -1,0 +1,57 @@
+"""The service's encoders agree with each other and with themselves."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from meta_core.checkpoint import Model, load
+from meta_core.datasets import read_pictures
+from service.encoders import OnnxEncoder, TorchEncoder, encoder_for
+from tests.service.running import MODELS
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load(MODELS / "omniglot-protonet")
+
+
+@pytest.fixture
+def drawings(model: Model, data_folder: Path) -> Tensor:
+    everything = read_pictures(data_folder / "omniglot_28_u8.npz", model.card.input, split="evaluation")
+    return everything.images[::13]
+
+
+@pytest.mark.data
+def test_onnx_and_torch_agree_on_real_drawings(model: Model, drawings: Tensor) -> None:
+    onnx, reference = OnnxEncoder(model, threads=2), TorchEncoder(model, device="cpu")
+    assert len(drawings) > 1000
+    torch.testing.assert_close(onnx.encode(drawings), reference.encode(drawings), atol=1e-4, rtol=0)
+
+
+@pytest.mark.data
+def test_features_do_not_depend_on_the_batch(model: Model, drawings: Tensor) -> None:
+    encoder = OnnxEncoder(model, threads=2)
+    together = encoder.encode(drawings[:301])
+    for size in (1, 7, 64):
+        parts = torch.cat([encoder.encode(part) for part in torch.split(drawings[:301], size)])
+        torch.testing.assert_close(parts, together, atol=1e-5, rtol=1e-6)
+
+
+def test_the_cpu_gets_onnx_runtime(model: Model) -> None:
+    encoder = encoder_for(model, device="cpu", threads=1)
+    assert encoder.runtime == "onnxruntime-cpu"
+    assert isinstance(encoder, OnnxEncoder)
+    assert encoder._session.get_providers() == ["CPUExecutionProvider"]
+
+
+@pytest.mark.gpu
+def test_cuda_gets_torch_and_agrees_with_the_cpu(model: Model) -> None:
+    pictures = torch.randint(0, 255, (64, *model.card.input.shape), dtype=torch.uint8)
+    expected = OnnxEncoder(model, threads=2).encode(pictures)
+    moved = load(model.folder)
+    moved.learner.to("cuda")
+    encoder = encoder_for(moved, device="cuda", threads=1)
+    assert encoder.runtime == "torch-cuda"
+    torch.testing.assert_close(encoder.encode(pictures).cpu(), expected, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,243 @@
+"""The engine and its scheduler, in process, on the shipped model."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from meta_core.checkpoint import load
+from meta_core.episode import State, SupportSet
+from meta_core.errors import InvalidSupportSet
+from meta_core.learner import AdaptOptions
+from meta_core.learners.protonet import ProtoNet
+from service.catalog import ServedModel
+from service.encoders import OnnxEncoder, TorchEncoder
+from service.engine import Engine
+from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded
+from service.scheduler import Job, Outcome, Scheduler
+from tests.service.running import MODELS
+
+OPTIONS = AdaptOptions()
+
+
+class Touchy(ProtoNet):
+    """Fails where an example is above a bound, as a bug would for one user's input; a whole batch fails with it."""
+
+    vectorized = False
+    error: Exception = ValueError("too hot")
+
+    def adapt(self, support: SupportSet, *, options: AdaptOptions) -> State:
+        if support.inputs.max() > 250:
+            raise self.error
+        return super().adapt(support, options=options)
+
+
+@pytest.fixture(scope="module")
+def model() -> ServedModel:
+    loaded = load(MODELS / "omniglot-protonet")
+    return ServedModel(loaded.card, loaded.learner, OnnxEncoder(loaded, threads=2))
+
+
+@pytest.fixture
+def touchy() -> ServedModel:
+    loaded = load(MODELS / "omniglot-protonet")
+    learner = Touchy(backbone=torch.nn.Flatten()).eval()
+    encoder = TorchEncoder(loaded, device="cpu")
+    encoder._learner = learner
+    encoder._spec = loaded.card.input.model_copy(update={"mean": (0.0,), "std": (1 / 255,)})
+    return ServedModel(loaded.card, learner, encoder)
+
+
+def pictures(count: int, *, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 250, (count, 1, 28, 28), generator=generator, dtype=torch.uint8)
+
+
+def targets(shots: Sequence[int]) -> Tensor:
+    return torch.eye(len(shots)).repeat_interleave(torch.tensor(shots), dim=0)
+
+
+async def started(*, max_pictures: int = 10_000, max_seconds: float = 30) -> Engine:
+    engine = Engine(max_pictures=max_pictures, max_seconds=max_seconds)
+    engine.start()
+    return engine
+
+
+def test_jobs_of_many_users_at_once_get_what_each_alone_gets(model: ServedModel) -> None:
+    tasks = [[1, 1], [5, 5, 5], [1, 7, 2], [3] * 20, [10, 1], [2] * 5] * 4
+
+    async def ask(engine: Engine, number: int) -> Outcome:
+        shots = tasks[number]
+        inputs = pictures(sum(shots) + 1 + number, seed=number)
+        return await engine.adapt(model, inputs, targets(shots), options=OPTIONS)
+
+    async def run() -> None:
+        engine = await started()
+        together = await asyncio.gather(*(ask(engine, number) for number in range(len(tasks))))
+        for number, outcome in enumerate(together):
+            alone = await ask(engine, number)
+            assert outcome.logits is not None
+            assert alone.logits is not None
+            torch.testing.assert_close(outcome.logits.softmax(-1), alone.logits.softmax(-1), atol=1e-5, rtol=0)
+            torch.testing.assert_close(outcome.state["prototypes"], alone.state["prototypes"], atol=1e-5, rtol=1e-5)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_predicting_by_a_stored_state_equals_predicting_in_the_same_job(model: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        inputs = pictures(30, seed=1)
+        once = await engine.adapt(model, inputs, targets([5, 5]), options=OPTIONS)
+        stored = await engine.predict(model, inputs[10:], once.state)
+        assert once.logits is not None
+        assert stored.logits is not None
+        torch.testing.assert_close(stored.logits, once.logits, atol=1e-4, rtol=1e-5)
+        assert once.support_features is not None
+        assert once.support_features.shape == (10, 576)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_a_job_that_fails_fails_alone(touchy: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        good, bad = pictures(4, seed=0), pictures(4, seed=1)
+        bad[0, 0, 0, 0] = 255
+        jobs = [engine.adapt(touchy, inputs, targets([2, 2]), options=OPTIONS) for inputs in (good, bad, good)]
+        first, failed, last = await asyncio.gather(*jobs, return_exceptions=True)
+        assert isinstance(failed, AdaptationFailed)
+        assert isinstance(first, Outcome)
+        assert isinstance(last, Outcome)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_an_input_that_is_wrong_is_told_to_its_sender_as_such(model: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        with pytest.raises(InvalidSupportSet, match=r"\[1\]"):
+            await engine.adapt(model, pictures(2, seed=0), torch.tensor([[1.0, 0.0], [1.0, 0.0]]), options=OPTIONS)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_a_lost_device_fails_the_jobs_in_flight_and_refuses_new_ones(touchy: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        touchy.learner.error = torch.AcceleratorError("unspecified launch failure")  # type: ignore[assignment]
+        hot = pictures(4, seed=0)
+        hot[0, 0, 0, 0] = 255
+        with pytest.raises(DeviceLost):
+            await engine.adapt(touchy, hot, targets([2, 2]), options=OPTIONS)
+        assert engine.lost == "unspecified launch failure"
+        with pytest.raises(DeviceLost):
+            async with engine.admit(1):
+                pass
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_past_its_room_the_engine_refuses_and_says_when_to_come_again() -> None:
+    async def run() -> None:
+        engine = await started(max_pictures=10)
+        async with engine.admit(8):
+            with pytest.raises(Overloaded, match="8 pictures are being worked on and 3 more came") as caught:
+                async with engine.admit(3):
+                    pass
+            assert (caught.value.retry_after_seconds or 0) >= 1
+        async with engine.admit(3):
+            pass
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_a_request_over_its_time_is_dropped_not_done(model: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started(max_seconds=0.0001)
+        with pytest.raises(DeadlineExceeded):
+            await engine.adapt(model, pictures(900, seed=0), targets([450, 450]), options=OPTIONS)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_stopping_fails_what_waits_instead_of_leaving_it_to_hang(model: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        inputs = pictures(900, seed=0)
+        jobs = [
+            asyncio.ensure_future(engine.adapt(model, inputs, targets([450, 450]), options=OPTIONS)) for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        await engine.stop()
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(isinstance(result, DeviceLost) for result in results)
+
+    asyncio.run(run())
+
+
+def job(model: ServedModel, count: int, *, creates: bool) -> Job:
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    support = targets([count]) if creates else None
+    return Job(model, pictures(count, seed=0), support, None if creates else {}, OPTIONS, future)
+
+
+def test_classifying_overtakes_a_large_creation(model: ServedModel) -> None:
+    async def run() -> None:
+        scheduler = Scheduler()
+        large, small = job(model, 1000, creates=True), job(model, 3, creates=False)
+        scheduler.add(large)
+        assert scheduler.next(lambda _: 100)[0].job is large
+        scheduler.add(small)
+        assert scheduler.next(lambda _: 100)[0].job is small
+
+    asyncio.run(run())
+
+
+def test_a_stream_of_classifying_does_not_starve_a_creation(model: ServedModel) -> None:
+    async def run() -> None:
+        scheduler, turns = Scheduler(), 0
+        large = job(model, 128, creates=True)
+        scheduler.add(large)
+        while large.waiting:
+            turns += 1
+            for _ in range(10):
+                scheduler.add(job(model, 64, creates=False))
+            assert scheduler.next(lambda _: 64)
+        assert turns <= 8
+
+    asyncio.run(run())
+
+
+def test_creations_take_turns(model: ServedModel) -> None:
+    async def run() -> None:
+        scheduler = Scheduler()
+        jobs = [job(model, 200, creates=True) for _ in range(3)]
+        for one in jobs:
+            scheduler.add(one)
+        order = [slices[0].job for slices in (scheduler.next(lambda _: 64) for _ in range(6))]
+        assert order == jobs + jobs
+
+    asyncio.run(run())
+
+
+def test_a_job_whose_client_left_is_skipped(model: ServedModel) -> None:
+    async def run() -> None:
+        scheduler = Scheduler()
+        gone, here = job(model, 10, creates=True), job(model, 10, creates=True)
+        gone.future.cancel()
+        scheduler.add(gone)
+        scheduler.add(here)
+        assert [part.job for part in scheduler.next(lambda _: 100)] == [here]
+        assert not scheduler.next(lambda _: 100)
+
+    asyncio.run(run())
