@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TypedDict
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
@@ -102,8 +102,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
-    async def index() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    async def index(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     return app
 

@@ -41,10 +41,8 @@ def add_docs(app: FastAPI) -> None:
 
 
 def _add_swagger_ui(app: FastAPI) -> None:
-    # The package's own `patch_fastapi` reads 1.7 MB in the event loop at every request, has nothing cached, and makes
-    # absolute URLs of the Host header.
-    script = _add_asset(app, "swagger-ui.js", _bundled("fastapi_swagger", "resources/swagger-ui-bundle.js"))
-    style = _add_asset(app, "swagger-ui.css", _bundled("fastapi_swagger", "resources/swagger-ui.css"))
+    script = _add_asset(app, "swagger-ui.js", _bundled("swagger-ui-bundle.js"))
+    style = _add_asset(app, "swagger-ui.css", _bundled("swagger-ui.css"))
 
     def page(root: str) -> Response:
         return get_swagger_ui_html(
@@ -62,7 +60,7 @@ def _add_swagger_ui(app: FastAPI) -> None:
 
 def _add_redoc(app: FastAPI) -> None:
     # Redoc hides its logo when it cannot be loaded; a refused request would be a console error as well.
-    bundle = _bundled("fastapi_offline", "static/redoc.standalone.js").replace(_REDOC_LOGO, b"data:,")
+    bundle = _bundled("redoc.standalone.js").replace(_REDOC_LOGO, b"data:,")
     script = _add_asset(app, "redoc.js", bundle)
 
     def page(root: str) -> Response:
@@ -77,8 +75,9 @@ def _add_redoc(app: FastAPI) -> None:
     _add_page(app, "/redoc", page)
 
 
-def _bundled(package: str, path: str) -> bytes:
-    return resources.files(package).joinpath(path).read_bytes()
+def _bundled(name: str) -> bytes:
+    # The package's own FastAPI class would serve the bundles as they are, Redoc's logo from another host included.
+    return (resources.files("fastapi_offline") / "static" / name).read_bytes()
 
 
 def _add_page(app: FastAPI, path: str, page: Callable[[str], Response]) -> None:

@@ -51,10 +51,10 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _correct_form(form: dict[str, Any], schemas: dict[str, Any]) -> None:
-    schema = form["schema"] = _with_binary_format(form["schema"])
+    schema = form["schema"] = _without_null(_with_binary_format(form["schema"]))
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_SCHEMAS)
-        schema = schemas[name] = _with_binary_format(schemas[name])
+        schema = schemas[name] = _without_null(_with_binary_format(schemas[name]))
     encoding = {**_list_encodings(schema), **form.get("encoding", {})}
     if encoding:
         form["encoding"] = encoding
@@ -72,6 +72,19 @@ def _with_binary_format(node: Any) -> Any:
         return node
     format_ = {"format": "binary"} if _is_file(node) else {}
     return {key: _with_binary_format(value) for key, value in node.items()} | format_
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a multipart body whose optional fields are left out, never null.
+
+    A form has no null: openapi-python-client sends the text `None` for one, Swagger UI offers it beside the type.
+    """
+    properties = {}
+    for name, part in schema.get("properties", {}).items():
+        options = [option for option in part.get("anyOf", []) if option != {"type": "null"}]
+        rest = {key: value for key, value in part.items() if key != "anyOf"}
+        properties[name] = {**options[0], **rest} if len(options) == 1 else part
+    return {**schema, "properties": properties} if properties else schema
 
 
 def _list_encodings(schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from meta_core.card import Card
+from service import examples
 from service.settings import Limits
 
 MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
@@ -45,6 +46,8 @@ Base64Image = Annotated[
 
 class Problem(BaseModel):
     """An error, RFC 9457: what came, what was expected, what to do."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.problem()]})
 
     type: str = Field(examples=["urn:kshot:problem:unknown_model"])
     title: str
@@ -88,6 +91,8 @@ class _Query(_In):
 class CreateClassifier(_In):
     """Labelled pictures to adapt to."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.create_classifier()]})
+
     model: ModelName | None = None
     name: Name | None = None
     ttl_seconds: TtlSeconds | None = None
@@ -99,11 +104,15 @@ class CreateClassifier(_In):
 class ClassifyImages(_Query):
     """Pictures to classify."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.classify_images()]})
+
     images: list[Base64Image] = Field(min_length=1)
 
 
 class ClassifyOnce(_Query):
     """Labelled pictures to adapt to and pictures to classify; nothing is stored."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.classify_once()]})
 
     model: ModelName | None = None
     adapt: AdaptIn = AdaptIn()
@@ -120,6 +129,8 @@ class LabelCount(BaseModel):
 
 class ClassifierOut(BaseModel):
     """A stored classifier."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.classifier()]})
 
     id: str
     name: str | None
@@ -204,6 +215,8 @@ class ModelChoice(BaseModel):
 class Classification(BaseModel):
     """Answers in the order of the request's pictures."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.classification()]})
+
     classifier_id: str | None = Field(description="Null for a stateless call.")
     model: str
     model_choice: ModelChoice
@@ -249,5 +262,5 @@ PROBLEM_DESCRIPTIONS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` argument of a route that can answer with these problems."""
-    return {status: {"model": Problem, "description": PROBLEM_DESCRIPTIONS[status]} for status in statuses}
+    """The `responses` argument of a route that can answer with these problems, and, as any can, with a 500."""
+    return {status: {"model": Problem, "description": PROBLEM_DESCRIPTIONS[status]} for status in (*statuses, 500)}

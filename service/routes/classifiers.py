@@ -38,9 +38,10 @@ LabelsField = Annotated[
     ),
 ]
 FilesField = Annotated[list[UploadFile], File(min_length=1, description="Pictures: JPEG, PNG, WebP, GIF, BMP or TIFF.")]
-ModelField = Annotated[ModelName | None, Form()]
-NameField = Annotated[Name | None, Form()]
-TtlField = Annotated[TtlSeconds | None, Form()]
+# Swagger UI fills forms with the examples, or with values of its own making where there are none.
+ModelField = Annotated[ModelName | None, Form(examples=["omniglot-protonet"])]
+NameField = Annotated[Name | None, Form(description="Yours to recognize it by.", examples=["my classifier"])]
+TtlField = Annotated[TtlSeconds | None, Form(examples=[86400])]
 
 
 @router.post(

@@ -1,21 +1,18 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, File, Form, UploadFile
 
 from service.docs_pages import add_docs
+from tests.service.running import serving
 
 PAGES = ["/docs", "/redoc"]
 # A name, as Swagger UI behaves differently on a loopback address. Everything else has no address for the browser.
@@ -64,20 +61,9 @@ def _app() -> FastAPI:
     return app
 
 
-@contextmanager
-def _serving(app: FastAPI, root_path: str = "") -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", root_path=root_path, ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=20)
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with _serving(_app()) as url, httpx.Client(base_url=url) as client:
+    with serving(_app()) as url, httpx.Client(base_url=url) as client:
         yield client
 
 
@@ -171,7 +157,7 @@ def test_the_pages_are_not_part_of_the_api(client: httpx.Client) -> None:
 
 
 def test_behind_a_prefix_every_address_has_it() -> None:
-    with _serving(_app(), root_path="/few/shot/") as url:
+    with serving(_app(), root_path="/few/shot/") as url:
         for path in PAGES:
             page = httpx.get(f"{url}{path}")
             assert all(address.startswith("/few/shot/") for address in _loaded(page))
@@ -187,7 +173,7 @@ def test_an_app_with_pages_from_a_cdn_is_refused(app: FastAPI) -> None:
 def _visit(url: str, folder: Path) -> Visit:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("no chromium on the PATH")
+        pytest.fail("there is no chromium on the PATH")
     log = folder / "net.json"
     flags = [*BROWSER_FLAGS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
     done = subprocess.run([browser, *flags, url], capture_output=True, text=True, timeout=120, check=True)
@@ -197,6 +183,7 @@ def _visit(url: str, folder: Path) -> Visit:
     return Visit(done.stdout, re.findall(r"CONSOLE.*", done.stderr), requests)
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(("path", "evidence"), [("/docs", 'id="operations-default-add_pets"'), ("/redoc", "add_pets")])
 def test_a_browser_shows_the_page_and_asks_no_other_host(
     client: httpx.Client, tmp_path: Path, path: str, evidence: str

@@ -1,0 +1,101 @@
+"""Examples in the API's documents: drawings of our own, so that “Try it out” works as it stands."""
+
+from typing import Any
+
+_CROSS = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAAVUlEQVR42k3MsQmAMBQG4XsPh0gXJ0mh09i5gZuJYKEjOEYqUZT8"
+    "FoJYXPdxJnC+st9svrNyKHo11FZSi4KcDjTrdSMoyEpqvTQTh6Kf9FxaTGT7PR+BUR6acIB/pwAAAABJRU5ErkJggg=="
+)
+_CROSS_AGAIN = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAAVElEQVR42i3MwQ1AQBRF0fufSZShAy2w1BVlKEMJEuqQ2eqAkHk2"
+    "Fmd7wiB+BfSQlVh4xyZKH4qjx7PFCd4sdnBluUVlIC5q3WniKV1KIMhh1vjfD0QXHHY0MnMKAAAAAElFTkSuQmCC"
+)
+_RING = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAARklEQVR42l3MsQ2AMBTEUP+joWQhFEZhlTAZEgOwSqQ0FIFLCxTu"
+    "nhwG8W4D42jLIA50s+qiUH1+3MOukYnmJGYwFpn4/TrXoBN4BZJzKQAAAABJRU5ErkJggg=="
+)
+_RING_AGAIN = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAAPElEQVR42k2MsRGAIADE8j8Y3OkijMJkNjqW8lQcFqmSiwJm8UCI"
+    "RjnNAW+qAX+03WyW1+gyF4SYG/2eE2NOEXV+XEbtAAAAAElFTkSuQmCC"
+)
+_ANOTHER_CROSS = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAAVklEQVR42j3MwQ1AQBRF0ftfJKwpYKYFiQKUpBMt6IQCtGAhmpiF"
+    "zLNzCjhhECA4sJMgC6NSZ+7XUWh5R+PBYgE/FhcN5y76DadVzpOYJ1W6qIHiP/kAvK8bUrOrmhUAAAAASUVORK5CYII="
+)
+
+
+def create_classifier() -> dict[str, Any]:
+    """Two crosses and two rings to adapt to."""
+    return {
+        "model": "omniglot-protonet",
+        "name": "crosses and rings",
+        "examples": [
+            {"label": "cross", "image": _CROSS},
+            {"label": "cross", "image": _CROSS_AGAIN},
+            {"label": "ring", "image": _RING},
+            {"label": "ring", "image": _RING_AGAIN},
+        ],
+    }
+
+
+def classify_images() -> dict[str, Any]:
+    """A further cross."""
+    return {"images": [_ANOTHER_CROSS]}
+
+
+def classify_once() -> dict[str, Any]:
+    """The crosses and rings with the further cross."""
+    return {"examples": create_classifier()["examples"], **classify_images()}
+
+
+def classification() -> dict[str, Any]:
+    """An answer."""
+    return {
+        "classifier_id": "clf_5f0c8a1e9b7d4c2f6a3e1d0b",
+        "model": "omniglot-protonet",
+        "model_choice": {"reason": "the classifier's own"},
+        "calibrated": False,
+        "results": [
+            {
+                "index": 0,
+                "filename": None,
+                "prediction": "cross",
+                "confidence": 0.98,
+                "none_probability": None,
+                "predictions": [{"label": "cross", "probability": 0.98}, {"label": "ring", "probability": 0.02}],
+                "nearest_examples": None,
+                "error": None,
+            }
+        ],
+        "timings_ms": {"decode": 0.4, "queue": 0.1, "encode": 1.9, "adapt": 0.0, "predict": 0.3, "total": 3.0},
+    }
+
+
+def classifier() -> dict[str, Any]:
+    """A stored classifier."""
+    return {
+        "id": "clf_5f0c8a1e9b7d4c2f6a3e1d0b",
+        "name": "crosses and rings",
+        "model": "omniglot-protonet",
+        "version": "1.0.0",
+        "labels": [{"label": "cross", "shots": 2}, {"label": "ring", "shots": 2}],
+        "examples": 4,
+        "created_at": "2026-01-31T12:00:00.000000Z",
+        "updated_at": "2026-01-31T12:00:00.000000Z",
+        "expires_at": None,
+        "metadata": {},
+        "report": None,
+    }
+
+
+def problem() -> dict[str, Any]:
+    """An error."""
+    return {
+        "type": "urn:kshot:problem:unknown_model",
+        "title": "No such model",
+        "status": 404,
+        "detail": "no model is called 'photo'; there are: omniglot-protonet",
+        "code": "unknown_model",
+        "errors": [],
+        "request_id": "3f1c9b0e7a5d4c2b8e6f0a1d2c3b4a59",
+    }
