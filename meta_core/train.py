@@ -16,8 +16,15 @@ from meta_core.card import Accuracy, Card, Training
 from meta_core.datasets import read_pictures
 from meta_core.device import pick_device
 from meta_core.episode import TaskSource
-from meta_core.errors import MissingExtra
-from meta_core.evaluate import EpisodePlan, encode_pictures, episode_accuracy, lake_accuracy
+from meta_core.errors import InvalidRecipe, MissingExtra
+from meta_core.evaluate import (
+    EpisodePlan,
+    check_plan,
+    encode_pictures,
+    episode_accuracy,
+    holds_lake_runs,
+    lake_accuracy,
+)
 from meta_core.learner import Learner
 from meta_core.pictures import Pictures, check_disjoint
 from meta_core.plots import training_curve
@@ -48,7 +55,7 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
     Raises:
         InvalidDataset: the pictures cannot be read or are too few.
         OverlappingSplits: training, validation and test share a class or a picture.
-        InvalidRecipe: the file to resume from is of another recipe.
+        InvalidRecipe: the file to resume from is of another recipe, or is there and `resume` was not asked for.
         MissingExtra: the packages of `kshot[train]` are not installed.
     """
     device = pick_device(device)
@@ -61,9 +68,17 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
         recipe.tasks.name, pictures=training, spec=recipe.input, device=device, **recipe.tasks.options
     )
 
+    check_plan(validation, _validation_plan(recipe))
+    for plan in _test_plans(recipe):
+        check_plan(test, plan)
+
     run, folder = start(recipe, device), out.with_name(f"{out.name}.run")
     folder.mkdir(parents=True, exist_ok=True)
-    if resume and (folder / RESUME).is_file():
+    if (folder / RESUME).is_file():
+        if not resume:
+            raise InvalidRecipe(
+                f"{folder} holds a run already: go on with --resume, or remove the folder to begin anew"
+            )
         restore_run(run, recipe, folder / RESUME)
     began, per_step = time.monotonic() - run.seconds, recipe.optimizer.tasks_per_step
 
@@ -102,17 +117,12 @@ def learning_rate(step: int, optimizer: Optimizer) -> float:
 
 
 def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
-    """Accuracies of the card: every ways × shots of the recipe, and Lake's runs where it asks for them."""
+    """Accuracies of the card: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
     features = encode_pictures(learner, test.images, recipe.input)
-    wanted = recipe.test
-    plans = [
-        EpisodePlan(ways=ways, shots=shots, queries=wanted.queries, episodes=wanted.episodes)
-        for ways in wanted.ways
-        for shots in wanted.shots
-    ]
-    with episodes_bar("testing", total=len(plans) * wanted.episodes) as bar:
+    plans = _test_plans(recipe)
+    with episodes_bar("testing", total=sum(plan.episodes for plan in plans)) as bar:
         rows = [episode_accuracy(learner, features, test, plan, advance=bar.advance) for plan in plans]
-    if wanted.lake:
+    if recipe.test.lake and holds_lake_runs(data):
         rows.append(lake_accuracy(learner, recipe.input, data))
     return rows
 
@@ -150,11 +160,23 @@ def step(run: Run, source: TaskSource, settings: Optimizer) -> float:
 
 def validate(run: Run, validation: Pictures, recipe: Recipe) -> float:
     """Accuracy on the fixed validation episodes, percent."""
-    wanted = recipe.validation
     features = encode_pictures(run.learner, validation.images, recipe.input)
-    plan = EpisodePlan(ways=wanted.ways, shots=wanted.shots, queries=wanted.queries, episodes=wanted.episodes, seed=1)
     run.learner.eval()
-    return episode_accuracy(run.learner, features, validation, plan).accuracy
+    return episode_accuracy(run.learner, features, validation, _validation_plan(recipe)).accuracy
+
+
+def _validation_plan(recipe: Recipe) -> EpisodePlan:
+    asked = recipe.validation
+    return EpisodePlan(ways=asked.ways, shots=asked.shots, queries=asked.queries, episodes=asked.episodes, seed=1)
+
+
+def _test_plans(recipe: Recipe) -> list[EpisodePlan]:
+    asked = recipe.test
+    return [
+        EpisodePlan(ways=ways, shots=shots, queries=asked.queries, episodes=asked.episodes)
+        for ways in asked.ways
+        for shots in asked.shots
+    ]
 
 
 def _description(recipe: Recipe, run: Run, training: Pictures, table: list[Accuracy], device: str) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Requests read strictly, and work that ends when its client leaves."""
+
+import asyncio
+
+import pytest
+from fastapi import Request
+from starlette.types import Message
+
+from service.dependencies import attended
+from service.errors import ClientLeft
+
+
+def request_of(messages: "asyncio.Queue[Message]") -> Request:
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, messages.get)
+
+
+def test_work_is_dropped_when_the_client_hangs_up() -> None:
+    async def run() -> None:
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        began, dropped = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            began.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                dropped.set()
+                raise
+
+        async def hang_up() -> None:
+            await began.wait()
+            await messages.put({"type": "http.disconnect"})
+
+        leaving = asyncio.ensure_future(hang_up())
+        with pytest.raises(ClientLeft):
+            await attended(request_of(messages), work())
+        await leaving
+        async with asyncio.timeout(5):
+            await dropped.wait()
+
+    asyncio.run(run())
+
+
+def test_work_is_done_while_the_client_stays() -> None:
+    async def run() -> None:
+        async def work() -> str:
+            await asyncio.sleep(0.01)
+            return "done"
+
+        assert await attended(request_of(asyncio.Queue()), work()) == "done"
+
+    asyncio.run(run())
+
+
+def test_an_error_of_the_work_is_the_error_of_the_request() -> None:
+    async def run() -> None:
+        async def work() -> None:
+            raise ValueError("its own")
+
+        with pytest.raises(ValueError, match="its own"):
+            await attended(request_of(asyncio.Queue()), work())
+
+    asyncio.run(run())

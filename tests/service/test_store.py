@@ -1,0 +1,157 @@
+"""The store on a real SQLite file."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+
+from service.classifier import Classifier, Example
+from service.errors import UnknownClassifier
+from service.store import DataFolderError, Store, locked, open_store
+
+NOW = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+def classifier(number: int, *, created_at: datetime = NOW, expires_at: datetime | None = None) -> Classifier:
+    return Classifier(
+        id=f"clf_{number:024d}",
+        name="ключ 鍵 🔑",
+        model="omniglot-protonet",
+        version="1.0.0",
+        encoder_sha256="ab" * 32,
+        runtime="onnxruntime-cpu",
+        precision="fp32",
+        options={"steps": 5},
+        labels=("a", "b, c", "ß"),
+        shots=(1, 2, 1),
+        created_at=created_at,
+        updated_at=created_at,
+        expires_at=expires_at,
+        metadata={"nested": [1, 2.5, None, {"deep": True}]},
+        state={"prototypes": torch.arange(12.0).view(3, 4) / 7},
+    )
+
+
+def examples(number: int, count: int = 4) -> list[Example]:
+    return [Example(f"exm_{number}_{i}", i % 3, bytes(32), b"\x00\x00\x80?" * 4) for i in range(count)]
+
+
+def with_store(folder: Path, use: Callable[[Store], Awaitable[None]]) -> None:
+    async def run() -> None:
+        store = await open_store(folder)
+        await use(store)
+        await store.close()
+
+    with locked(folder):
+        asyncio.run(run())
+
+
+def rows(folder: Path, table: str) -> int:
+    engine = create_engine(f"sqlite:///{folder / 'kshot.sqlite3'}")
+    with engine.connect() as connection:
+        count: int = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608
+    engine.dispose()
+    return count
+
+
+def test_what_is_read_is_what_was_written_also_by_the_next_process(tmp_path: Path) -> None:
+    written = classifier(1)
+
+    async def write(store: Store) -> None:
+        await store.put(written, examples(1))
+
+    async def read(store: Store) -> None:
+        found = await store.get(written.id)
+        assert torch.equal(found.state["prototypes"], written.state["prototypes"])
+        assert replace(found, state={}) == replace(written, state={})
+
+    with_store(tmp_path, write)
+    with_store(tmp_path, read)
+
+
+def test_a_creation_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+    async def fail(store: Store) -> None:
+        clashing = [*examples(1), examples(1)[0]]
+        with pytest.raises(IntegrityError):
+            await store.put(classifier(1), clashing)
+        with pytest.raises(UnknownClassifier):
+            await store.get(classifier(1).id)
+
+    with_store(tmp_path, fail)
+    assert rows(tmp_path, "classifiers") == rows(tmp_path, "examples") == 0
+
+
+def test_deleting_takes_the_examples_along(tmp_path: Path) -> None:
+    async def delete(store: Store) -> None:
+        await store.put(classifier(1), examples(1))
+        await store.put(classifier(2), examples(2))
+        await store.delete(classifier(1).id)
+        with pytest.raises(UnknownClassifier):
+            await store.delete(classifier(1).id)
+
+    with_store(tmp_path, delete)
+    assert (rows(tmp_path, "classifiers"), rows(tmp_path, "examples")) == (1, 4)
+
+
+def test_the_expired_are_hidden_at_once_and_removed_with_the_next_creation(tmp_path: Path) -> None:
+    past, future = datetime.now(UTC) - timedelta(seconds=1), datetime.now(UTC) + timedelta(days=1)
+
+    async def expire(store: Store) -> None:
+        await store.put(classifier(1, expires_at=past), examples(1))
+        await store.put(classifier(2, expires_at=future), examples(2))
+        await store.get(classifier(2).id)
+        for gone in (store.get(classifier(1).id), store.delete(classifier(1).id)):
+            with pytest.raises(UnknownClassifier):
+                await gone
+        assert [found.id for found in (await store.page(limit=10, cursor=None)).classifiers] == [classifier(2).id]
+
+    with_store(tmp_path, expire)
+    assert (rows(tmp_path, "classifiers"), rows(tmp_path, "examples")) == (1, 4)
+
+
+def test_pages_hold_their_order_where_times_are_equal(tmp_path: Path) -> None:
+    async def page(store: Store) -> None:
+        for number in range(7):
+            await store.put(classifier(number, created_at=NOW + timedelta(seconds=number // 3)), examples(number))
+        seen, cursor = list[str](), None
+        while True:
+            found = await store.page(limit=2, cursor=cursor)
+            seen += [one.id for one in found.classifiers]
+            cursor = found.next_cursor
+            if cursor is None:
+                break
+        assert seen == [classifier(number).id for number in (6, 5, 4, 3, 2, 1, 0)]
+
+    with_store(tmp_path, page)
+
+
+def test_many_writers_at_once_all_get_through(tmp_path: Path) -> None:
+    async def write(store: Store) -> None:
+        await asyncio.gather(*(store.put(classifier(number), examples(number)) for number in range(60)))
+
+    with_store(tmp_path, write)
+    assert (rows(tmp_path, "classifiers"), rows(tmp_path, "examples")) == (60, 240)
+
+
+def test_every_commit_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
+    async def look(store: Store) -> None:
+        async with store._engine.connect() as connection:
+            settings = {
+                name: (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+                for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+            }
+        assert settings == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 10000, "foreign_keys": 1}
+
+    with_store(tmp_path, look)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataFolderError, match="cannot be written"), locked(tmp_path / "file" / "data"):
+        pass
