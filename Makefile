@@ -47,7 +47,7 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train-omniglot: install ## train the shipped model again (45 minutes on two cores)
+train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
 
 clean: ## remove what was installed and cached

@@ -96,9 +96,12 @@ def load(folder: Path) -> Model:
     try:
         learner = build_learner(card.learner, card.backbone, card.input)
         learner.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        features = feature_shape(learner.eval(), card.input)
     except (UnknownName, SafetensorError, RuntimeError) as error:
         raise InvalidCheckpoint(f"{folder.name}: {WEIGHTS} does not hold the learner of {CARD}: {error}") from error
-    learner.eval().requires_grad_(requires_grad=False)
+    if features != card.features:  # a size of input that the weights fit, but were not trained for
+        raise InvalidCheckpoint(f"{folder.name}: {CARD} says features are {card.features}, they are {features}")
+    learner.requires_grad_(requires_grad=False)
     return Model(card=card, learner=learner, folder=folder)
 
 

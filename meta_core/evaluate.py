@@ -21,6 +21,7 @@ from meta_core.progress import episodes_bar
 
 _ENCODE_BATCH = 500
 _TASK_BATCH = 50
+_LAKE = ("runs_train_index", "runs_test_index", "runs_answer")
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,23 @@ def evaluate_data(
         return [episode_accuracy(learner, features, pictures, plan, advance=bar.advance) for plan in plans]
 
 
+def check_plan(pictures: Pictures, plan: EpisodePlan) -> None:
+    """Refuse a plan that the pictures cannot fill, before anything is spent on it.
+
+    Raises:
+        InvalidDataset: too few classes or too few pictures in one.
+    """
+    _members(pictures, plan)
+
+
+def holds_lake_runs(path: Path) -> bool:
+    """Whether `lake_accuracy` can be measured on a data set."""
+    if path.suffix != ".npz":
+        return False
+    with np.load(path, allow_pickle=False) as arrays:
+        return set(arrays) >= set(_LAKE)
+
+
 def lake_accuracy(learner: Learner, spec: InputSpec, path: Path) -> Accuracy:
     """The 20 official one-shot runs of Lake et al. 2015: 20 ways within one alphabet, other drawers.
 
@@ -118,11 +136,9 @@ def lake_accuracy(learner: Learner, spec: InputSpec, path: Path) -> Accuracy:
     Raises:
         InvalidDataset: the file holds no such runs.
     """
-    if path.suffix != ".npz":
-        raise InvalidDataset(f"{path.name}: Lake's runs are read from an .npz with the arrays runs_* (docs/data.md)")
+    if not holds_lake_runs(path):
+        raise InvalidDataset(f"{path.name}: Lake's runs are read from an .npz with {', '.join(_LAKE)} (docs/data.md)")
     with np.load(path, allow_pickle=False) as arrays:
-        if missing := {"runs_train_index", "runs_test_index", "runs_answer"} - set(arrays):
-            raise InvalidDataset(f"{path.name} lacks {sorted(missing)}, which hold Lake's runs (docs/data.md)")
         train, test = arrays["runs_train_index"].astype(int), arrays["runs_test_index"].astype(int)
         answers = torch.from_numpy(arrays["runs_answer"].astype(int))
     pictures = read_pictures(path, spec, split=None)

@@ -5,13 +5,15 @@
 """
 
 import io
+import re
+import time
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from PIL import ExifTags, Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 from torch import Tensor
 
 from meta_core.errors import ImageTooLarge, UndecodableImage
@@ -21,6 +23,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 MAX_PIXELS = 50_000_000
 """Default limit on a picture's announced width × height: a phone's 48 MP passes, 20000 × 20000 does not."""
+
+MAX_SECONDS = 10.0
+"""Default limit on the processor time of decoding one picture; the largest takes about one second."""
+
+# Every scan goes over the whole picture again, and one takes but a hundred bytes. libtiff has the same limit.
+_MAX_SCANS = 100
+_SCAN = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\0-\x04]")
 
 _RESAMPLING = {
     "box": Image.Resampling.BOX,
@@ -48,7 +57,16 @@ class InputSpec(BaseModel):
         description="bright_ink: drawings; a picture with a bright border is inverted, so that paper is dark",
     )
     mean: tuple[float, ...] = Field(default=(0.0,), description="subtracted, a channel each, on the scale 0 to 1")
-    std: tuple[float, ...] = Field(default=(1.0,), description="divided by, a channel each")
+    std: tuple[PositiveFloat, ...] = Field(default=(1.0,), description="divided by, a channel each")
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_a_channel(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        # Any other number would broadcast to a tensor of other channels, or not at all.
+        channels = info.data.get("channels", len(values))
+        if len(values) not in (1, channels):
+            raise ValueError(f"{len(values)} values for {channels} channels; expected 1 or as many as channels")
+        return values
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,29 +74,30 @@ class InputSpec(BaseModel):
         return (self.channels, self.height, self.width)
 
 
-def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode(
+    data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS
+) -> NDArray[np.uint8]:
     """An encoded picture's bytes → uint8 (channels, height, width), as `spec` asks.
 
     The size is read from the header before anything is decoded.
 
     Raises:
-        UndecodableImage: not a still picture of a known format, truncated, or empty.
+        UndecodableImage: not a still picture of a known format, truncated, empty, or one that takes too long.
         ImageTooLarge: more than `max_pixels`.
     """
     if not data:
         raise UndecodableImage(f"the picture is empty (0 bytes); expected {_known()}")
     try:
-        picture = _open(data, max_pixels=max_pixels)
+        picture = _open(data, max_pixels=max_pixels, max_seconds=max_seconds)
         if picture.format == "JPEG":  # decodes at a fraction of the size where that is still twice what is needed
             picture.draft(None, (2 * spec.width, 2 * spec.height))
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
+        return conform(_upright(picture), spec)
     except UndecodableImage:
         raise
     # Decoders meet hostile bytes here and raise whatever their C code or parsing runs into, not only OSError.
     except Exception as error:
         raise UndecodableImage(f"the picture cannot be decoded: {_reason(error)}; expected {_known()}") from error
-    return conform(upright, spec)
 
 
 def conform(picture: Image.Image | NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
@@ -108,21 +127,49 @@ def normalize(pictures: Tensor, spec: InputSpec) -> Tensor:
     return (pictures.float() / 255 - mean) / std
 
 
-def _open(data: bytes, *, max_pixels: int) -> Image.Image:
+class _Watched(io.BytesIO):
+    """A picture's bytes, readable for a while: a file can be made of a million parts that take minutes to parse."""
+
+    def __init__(self, data: bytes, max_seconds: float) -> None:
+        super().__init__(data)
+        self._max_seconds = max_seconds
+        self._until = time.thread_time() + max_seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._until:
+            raise UndecodableImage(f"the picture takes more than {self._max_seconds:g} s to decode; save it anew")
+        return super().read(size)
+
+
+def _open(data: bytes, *, max_pixels: int, max_seconds: float) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(_Watched(data, max_seconds), formats=FORMATS)
     # Pillow warns above 89 MP and raises above 179 MP; where warnings are errors the first is raised too.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"the picture announces too many pixels; at most {max_pixels} are taken") from error
+        announced = re.search(r"\d+", str(error))
+        raise ImageTooLarge(
+            f"the picture is {announced[0] if announced else 'too many'} pixels; at most {max_pixels} are taken"
+        ) from error
     width, height = picture.size
     if width * height > max_pixels:
         raise ImageTooLarge(
             f"the picture is {width}×{height} = {width * height} pixels; at most {max_pixels} are taken"
         )
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # MPO is what phones write: the picture first, then its preview
-        raise UndecodableImage(f"the picture is an animation or a stack of {frames} frames; expected one still picture")
+    # MPO is what phones write: the picture first, then its preview. Others are not counted to the end: a TIFF of 90000
+    # directories took a minute.
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
+        raise UndecodableImage("the picture is an animation or a stack of 2 frames or more; expected one still picture")
+    if picture.format in ("JPEG", "MPO") and len(_SCAN.findall(data)) > _MAX_SCANS:
+        raise UndecodableImage(f"the picture has more than {_MAX_SCANS} scans; save it as an ordinary JPEG")
     return picture
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # metadata that cannot be read turns nothing; the picture itself is whole
+        return picture
+    return ImageOps.exif_transpose(picture) if turned else picture
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -130,8 +177,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise UndecodableImage("the picture has 32-bit float pixels; expected 8 or 16 bits a channel")
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray((wide.clip(0, 65535) // 257).astype(np.uint8))
+        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     return image
 
 
@@ -139,11 +185,12 @@ def _flatten(image: Image.Image, spec: InputSpec) -> Image.Image:
     """A transparent picture laid on white; a drawing in light ink on black, or it would vanish."""
     if not image.has_transparency_data:
         return image
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     ground = 255
     if spec.polarity == "bright_ink":
-        grey, alpha = np.asarray(rgba.convert("L"), np.float64), np.asarray(rgba.getchannel("A"), np.float64)
-        ground = 0 if (grey * alpha).sum() > 127.5 * alpha.sum() else 255
+        grey, alpha = np.asarray(rgba.convert("L")), np.asarray(rgba.getchannel("A"))
+        ink = np.einsum("ij,ij->", grey, alpha, dtype=np.int64, casting="unsafe")  # no copies of eight times the size
+        ground = 0 if ink > 127.5 * alpha.sum(dtype=np.int64) else 255
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (ground, ground, ground, 255)), rgba)
 
 

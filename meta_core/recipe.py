@@ -3,13 +3,16 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from meta_core.card import Name, Part
 from meta_core.errors import InvalidRecipe
 from meta_core.preprocess import InputSpec
+
+Count = Annotated[int, Field(ge=1)]
+Ways = Annotated[int, Field(ge=2)]
 
 
 class _Strict(BaseModel):
@@ -19,9 +22,16 @@ class _Strict(BaseModel):
 class Data(_Strict):
     """Which pictures train, which choose, which test; the three share no class."""
 
-    train_split: str | None = Field(description="the reader's name of the split; all classes where it is null")
+    train_split: str | None = Field(default=None, description="the reader's name; all classes where it is not given")
     validation_groups: list[str] = Field(description="groups of that split which choose the weights and train nothing")
-    test_split: str | None
+    test_split: str | None = Field(default=None, description="where the data have a part for testing")
+    test_groups: list[str] = Field(default=[], description="where they have none: groups of the training split")
+
+    @model_validator(mode="after")
+    def _one_test(self) -> "Data":
+        if (self.test_split is None) == (not self.test_groups):
+            raise ValueError("give test_split, or test_groups, and not both")
+        return self
 
 
 class Optimizer(_Strict):
@@ -39,10 +49,10 @@ class Validation(_Strict):
     """Fixed episodes, the same at every look."""
 
     every: int = Field(default=250, ge=1, description="steps between two looks, each of which can be resumed from")
-    episodes: int = 200
-    ways: int = 20
-    shots: int = 1
-    queries: int = 5
+    episodes: Count = 200
+    ways: Ways = 20
+    shots: Count = 1
+    queries: Count = 5
 
 
 class Test(_Strict):
@@ -50,11 +60,11 @@ class Test(_Strict):
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
-    ways: list[int] = [5, 20]
-    shots: list[int] = [1, 5]
-    queries: int = 15
-    episodes: int = 1000
-    lake: bool = False
+    ways: list[Ways] = [5, 20]
+    shots: list[Count] = [1, 5]
+    queries: Count = 15
+    episodes: int = Field(default=1000, ge=2, description="two at least, or there is no interval to give")
+    lake: bool = Field(default=False, description="Lake's one-shot runs too, where the data hold them")
 
 
 class Recipe(_Strict):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from meta_core.errors import UnknownName
 
 
@@ -43,7 +45,7 @@ class Registry:
             raise UnknownName(f"no {self.kind} is called {name!r}; there are: {', '.join(self.names())}")
         try:
             return self.module(name).build(**options)
-        except TypeError as error:
+        except (TypeError, ValidationError) as error:
             raise UnknownName(f"the {self.kind} {name!r} was given options it does not take: {error}") from error
 
 

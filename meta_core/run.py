@@ -13,7 +13,7 @@ from meta_core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen at one validation."""
+    """What was seen at one validation: the mean loss since the one before, and the accuracy, percent."""
 
     step: int
     loss: float

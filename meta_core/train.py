@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import statistics
 import time
 import warnings
 from collections.abc import Iterator
@@ -59,15 +60,10 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
         MissingExtra: the packages of `kshot[train]` are not installed.
     """
     device = pick_device(device)
-    everything = read_pictures(data, recipe.input, split=recipe.data.train_split)
-    training, validation = everything.hold_out(recipe.data.validation_groups)
-    test = read_pictures(data, recipe.input, split=recipe.data.test_split)
-    for first, second in ((training, validation), (everything, test)):
-        check_disjoint(first, second)
+    training, validation, test = splits(recipe, data)
     source: TaskSource = TASKS.build(
         recipe.tasks.name, pictures=training, spec=recipe.input, device=device, **recipe.tasks.options
     )
-
     check_plan(validation, _validation_plan(recipe))
     for plan in _test_plans(recipe):
         check_plan(test, plan)
@@ -81,13 +77,14 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
             )
         restore_run(run, recipe, folder / RESUME)
     began, per_step = time.monotonic() - run.seconds, recipe.optimizer.tasks_per_step
+    losses: list[float] = []
 
     with _events(folder, run.step) as events, episodes_bar("meta-training") as bar:
         while run.step < recipe.optimizer.steps:
-            loss = step(run, source, recipe.optimizer)
-            bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, loss))
+            losses.append(step(run, source, recipe.optimizer))
+            bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
             if run.step % recipe.validation.every == 0 or run.step == recipe.optimizer.steps:
-                accuracy = validate(run, validation, recipe)
+                accuracy, loss = validate(run, validation, recipe), statistics.fmean(losses)
                 run.looks.append(Look(step=run.step, loss=loss, accuracy=accuracy))
                 if accuracy > run.best_accuracy:
                     run.best_accuracy = accuracy
@@ -96,6 +93,7 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
                 events.add_scalar("validation/accuracy", accuracy, run.step)
                 run.seconds = time.monotonic() - began
                 save_run(run, recipe, folder / RESUME)
+                losses.clear()
 
     learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
     learner.load_state_dict(run.best)
@@ -108,6 +106,25 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
     )
 
 
+def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
+    """Training, validation and test pictures, which share no class and no picture.
+
+    Raises:
+        InvalidDataset: they cannot be read, or hold no such groups.
+        OverlappingSplits: they share a class or a picture.
+    """
+    wanted = recipe.data
+    training = read_pictures(data, recipe.input, split=wanted.train_split)
+    if wanted.test_groups:
+        training, test = training.hold_out(wanted.test_groups)
+    else:
+        test = read_pictures(data, recipe.input, split=wanted.test_split)
+    check_disjoint(training, test)
+    training, validation = training.hold_out(wanted.validation_groups)
+    check_disjoint(training, validation)
+    return training, validation, test
+
+
 def learning_rate(step: int, optimizer: Optimizer) -> float:
     """Linear warm-up, then a cosine to 0 at the last step."""
     if step < optimizer.warmup_steps:
@@ -117,7 +134,7 @@ def learning_rate(step: int, optimizer: Optimizer) -> float:
 
 
 def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
-    """Accuracies of the card: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
+    """The card's accuracies: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
     features = encode_pictures(learner, test.images, recipe.input)
     plans = _test_plans(recipe)
     with episodes_bar("testing", total=sum(plan.episodes for plan in plans)) as bar:

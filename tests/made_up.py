@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from meta_core import checkpoint
+from meta_core.card import Card, Part, Training
 from meta_core.learner import Learner
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
@@ -73,3 +75,30 @@ def tiny_recipe(**changes: Any) -> Recipe:
         "test": {"ways": [2, 3], "shots": [1], "queries": 2, "episodes": 10},
     }
     return Recipe.model_validate(fields | changes)
+
+
+def write_model(folder: Path, learner: Learner | None = None, *, spec: InputSpec = SPEC) -> Card:
+    """A whole checkpoint of an untrained learner."""
+    training = Training(
+        recipe="tiny",
+        data="made-up",
+        data_licence="none",
+        steps=0,
+        tasks_per_step=1,
+        seed=0,
+        validation_accuracy=50.0,
+        seconds=1.0,
+        device="cpu",
+        torch=torch.__version__,
+    )
+    description = {
+        "name": folder.name,
+        "version": "1.2.3",
+        "description": "Made up by the tests.",
+        "licence": "Apache-2.0",
+        "learner": Part(name="protonet"),
+        "backbone": Part(name="conv4", options={"width": 8}),
+        "input": spec,
+        "training": training,
+    }
+    return checkpoint.save(folder, learner or small_learner("protonet", shape=spec.shape), description=description)

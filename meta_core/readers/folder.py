@@ -1,6 +1,7 @@
 """A user's own pictures: a folder or a zip of `class/file`."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -80,5 +81,5 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         try:
             yield from ((name, archive.read(name)) for name in names)
-        except (zipfile.BadZipFile, RuntimeError) as error:  # damaged or encrypted entries
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # damaged or encrypted entries
             raise InvalidDataset(f"{path.name} cannot be read as a zip: {error}") from error

@@ -4,6 +4,8 @@ Arrays: `images` (classes, drawings, H, W) or (classes, drawings, H, W, 3) uint8
 optional `alphabet` (classes,) groups, `split` (classes,) names of splits, `vinyals` (classes,) 0 train, 1 val, 2 test.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,7 @@ def matches(path: Path) -> bool:
 
 def splits(path: Path) -> list[str]:
     """Names of the parts that can be asked for."""
-    with _load(path) as arrays:
-        return _known(arrays)
+    return _known(_load(path, "split", "vinyals"))
 
 
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
@@ -33,22 +34,17 @@ def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     Raises:
         InvalidDataset: not such a file, or no such split; says which there are.
     """
-    with _load(path) as arrays:
-        if "images" not in arrays or "character" not in arrays:
-            raise InvalidDataset(f"{path.name} holds {sorted(arrays)}; expected at least `images` and `character`")
-        images, names = arrays["images"], arrays["character"].astype(str)
-        groups = arrays["alphabet"].astype(str) if "alphabet" in arrays else names
-        chosen = np.flatnonzero(_chosen(arrays, split, len(names), path))
-    if images.dtype != np.uint8 or images.ndim not in (4, 5) or len(images) != len(names):
-        raise InvalidDataset(
-            f"{path.name}: `images` is {images.dtype} {images.shape}; "
-            f"expected uint8 ({len(names)}, drawings, H, W[, 3])"
-        )
-    per_class = images.shape[1]
+    arrays = _load(path, "images", "character", "alphabet", "split", "vinyals")
+    _check(arrays, path)
+    images, names = arrays["images"], arrays["character"].astype(str)
+    groups = arrays["alphabet"].astype(str) if "alphabet" in arrays else names
+    chosen = np.flatnonzero(_chosen(arrays, split, len(names), path))
     pictures = [conform(image, spec) for image in images[chosen].reshape(-1, *images.shape[2:])]
+    if not pictures:
+        raise InvalidDataset(f"{path.name}: the split {split!r} holds no picture")
     return Pictures(
         images=stack(pictures),
-        labels=torch.arange(len(chosen)).repeat_interleave(per_class),
+        labels=torch.arange(len(chosen)).repeat_interleave(images.shape[1]),
         classes=tuple(f"{groups[i]}/{names[i]}" for i in chosen),
         groups=tuple(str(groups[i]) for i in chosen),
         source=f"{path.stem}:{split}" if split else path.stem,
@@ -56,26 +52,41 @@ def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
     )
 
 
-def _load(path: Path) -> "np.lib.npyio.NpzFile":
+def _load(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Those of the named arrays that the file holds; others stay packed."""
     try:
-        file: np.lib.npyio.NpzFile = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names if name in arrays}
+    # Not a zip, a damaged one, a single array, or Python objects, which would have to be unpickled.
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidDataset(f"{path.name} cannot be read as .npz: {error}") from error
-    return file
 
 
-def _chosen(arrays: "np.lib.npyio.NpzFile", split: str | None, classes: int, path: Path) -> np.ndarray:
+def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
+    if "images" not in arrays or "character" not in arrays:
+        raise InvalidDataset(f"{path.name} lacks `images` or `character`; docs/data.md describes the format")
+    images, classes = arrays["images"], arrays["character"].size
+    if images.dtype != np.uint8 or images.ndim not in (4, 5) or images.shape[4:] not in ((), (3,)):
+        raise InvalidDataset(
+            f"{path.name}: `images` is {images.dtype} {images.shape}; expected uint8 ({classes}, drawings, H, W[, 3])"
+        )
+    for name, array in arrays.items():
+        if len(array) != classes or (name != "images" and array.ndim != 1):
+            raise InvalidDataset(f"{path.name}: `{name}` has shape {array.shape}; expected {classes} classes")
+
+
+def _chosen(arrays: dict[str, np.ndarray], split: str | None, classes: int, path: Path) -> np.ndarray:
     if split is None:
         return np.ones(classes, dtype=bool)
     known = _known(arrays)
     if split not in known:
         raise InvalidDataset(f"{path.name} has no split {split!r}; it has: {', '.join(known) or 'none'}")
-    if split in _VINYALS:
+    if split in _VINYALS and "vinyals" in arrays:
         return np.asarray(arrays["vinyals"] == _VINYALS[split])
     return np.asarray(arrays["split"] == split)
 
 
-def _known(arrays: "np.lib.npyio.NpzFile") -> list[str]:
+def _known(arrays: dict[str, np.ndarray]) -> list[str]:
     named = sorted(set(arrays["split"].tolist())) if "split" in arrays else []
     return named + (list(_VINYALS) if "vinyals" in arrays else [])
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torchvision.datasets import Omniglot
 
 from meta_core.errors import InvalidDataset
@@ -34,12 +37,21 @@ def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
         data = Omniglot(root=path, background=_SPLITS[split], download=True)
     except (OSError, RuntimeError) as error:
         raise InvalidDataset(f"Omniglot could not be downloaded into {path}: {error}") from error
-    pictures, labels = zip(*((conform(image, spec), label) for image, label in data), strict=True)
+    # torchvision lists files as the file system happens to; sorted, a seed draws the same episodes everywhere.
+    characters = sorted(data._characters)
+    number = {name: i for i, name in enumerate(characters)}
+    files = sorted((data._characters[label], name) for name, label in data._flat_character_images)
+    pictures = [_read(Path(data.target_folder, *file), spec) for file in files]
     return Pictures(
-        images=stack(list(pictures)),
-        labels=torch.tensor(labels),
-        classes=tuple(data._characters),
-        groups=tuple(name.partition("/")[0] for name in data._characters),
+        images=stack(pictures),
+        labels=torch.tensor([number[character] for character, _ in files]),
+        classes=tuple(characters),
+        groups=tuple(name.partition("/")[0] for name in characters),
         source=f"omniglot:{split}",
         licence="MIT",
     )
+
+
+def _read(path: Path, spec: InputSpec) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return conform(image, spec)

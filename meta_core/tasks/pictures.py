@@ -1,7 +1,7 @@
 """Classification tasks out of labelled pictures: N ways, K shots, both from a range (Vinyals et al. 2016)."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from meta_core.augment import Augmentation, augment
@@ -23,6 +23,14 @@ class PictureTaskOptions(BaseModel):
     within_group: float = Field(default=0, ge=0, le=1, description="share of tasks of as few groups as hold the ways")
     augmentation: Augmentation = Augmentation()
 
+    @field_validator("ways", "shots")
+    @classmethod
+    def _is_range(cls, bounds: tuple[int, int], info: ValidationInfo) -> tuple[int, int]:
+        least = 2 if info.field_name == "ways" else 1
+        if not least <= bounds[0] <= bounds[1]:
+            raise ValueError(f"{bounds} is not [smallest, largest] with a smallest of at least {least}")
+        return bounds
+
 
 class PictureTasks:
     """A `TaskSource` over pictures that stay on one device, uint8 as read.
@@ -34,7 +42,8 @@ class PictureTasks:
         device: where the pictures are kept and the tasks are made.
 
     Raises:
-        InvalidDataset: fewer classes than ways, or fewer pictures in a class than shots + queries.
+        InvalidDataset: fewer classes than ways, fewer pictures in a class than shots + queries, or rotations of
+            pictures that are not square.
     """
 
     def __init__(
@@ -56,6 +65,8 @@ class PictureTasks:
                 f"{pictures.source}: a class has {smallest} pictures; "
                 f"{options.shots[1]} shots and {options.queries} queries need {needed}"
             )
+        if options.rotations and spec.height != spec.width:
+            raise InvalidDataset(f"rotations need square pictures; these are {spec.width}×{spec.height} px")
 
     def sample(self, n_tasks: int, generator: torch.Generator) -> Episode:
         """A meta-batch of normalized pictures; the support set's order is class by class, as is the query set's."""

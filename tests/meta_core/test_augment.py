@@ -1,0 +1,80 @@
+"""Random changes to pictures: how far they go, and that a seed repeats them."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from meta_core.augment import Augmentation, augment
+
+
+def blob(count: int = 1) -> Tensor:
+    """A soft round spot in the middle of 28 × 28."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 28), torch.linspace(-1, 1, 28), indexing="ij")
+    return (255 * torch.exp(-12 * (x**2 + y**2))).expand(count, 1, 28, 28).clone()
+
+
+def centres(pictures: Tensor) -> Tensor:
+    """(N, 2): where the light is, right and down, in half pictures."""
+    steps = torch.linspace(-1, 1, 28)
+    mass = pictures.sum((1, 2, 3))
+    return torch.stack([(pictures.sum((1, 2)) * steps).sum(1) / mass, (pictures.sum((1, 3)) * steps).sum(1) / mass], 1)
+
+
+def test_nothing_asked_for_changes_nothing(generator: torch.Generator) -> None:
+    pictures = blob(3)
+    assert not Augmentation().active
+    assert augment(pictures, Augmentation(), generator=generator) is pictures
+
+
+def test_a_seed_repeats_the_changes() -> None:
+    everything = Augmentation(rotate_degrees=20, scale=0.2, stretch=0.1, shear=0.2, shift=0.1)
+    first, again, other = (
+        augment(blob(4), everything, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (4, 1, 28, 28)
+    assert first.dtype == torch.float32
+
+
+def test_each_picture_is_changed_in_its_own_way(generator: torch.Generator) -> None:
+    changed = augment(blob(3), Augmentation(shift=0.3), generator=generator)
+    assert not torch.equal(changed[0], changed[1])
+    assert not torch.equal(changed[1], changed[2])
+
+
+def test_a_shift_goes_as_far_as_it_says_in_every_direction(generator: torch.Generator) -> None:
+    moved = centres(augment(blob(500), Augmentation(shift=0.3), generator=generator))
+    assert moved.abs().max() <= 0.33
+    assert (moved.amax(0) > 0.25).all()
+    assert (moved.amin(0) < -0.25).all()
+
+
+def test_scale_makes_larger_and_smaller(generator: torch.Generator) -> None:
+    mass = augment(blob(300), Augmentation(scale=0.2), generator=generator).sum((1, 2, 3)) / blob().sum()
+    # Sides of e^-0.2 to e^0.2 are areas of e^-0.4 = 0.67 to e^0.4 = 1.49.
+    assert 0.64 < mass.min() < 0.75
+    assert 1.35 < mass.max() < 1.55
+
+
+@pytest.mark.parametrize("amount", [{"rotate_degrees": 180}, {"shear": 0.5}])
+def test_turning_and_shearing_keep_the_middle_and_the_area(
+    amount: dict[str, float], generator: torch.Generator
+) -> None:
+    changed = augment(blob(100), Augmentation(**amount), generator=generator)
+    assert centres(changed).abs().max() < 0.01
+    torch.testing.assert_close(changed.sum((1, 2, 3)), blob().sum().expand(100), rtol=0.02, atol=0)
+
+
+def test_what_comes_in_from_outside_is_black(generator: torch.Generator) -> None:
+    moved = augment(torch.full((100, 1, 28, 28), 255.0), Augmentation(shift=0.5), generator=generator)
+    black = (moved == 0).sum((1, 2, 3)).double() / 28**2
+    assert 0.35 < black.max() <= 0.45  # half a picture either way at most: up to 1 − 0.75² = 0.44 of it
+    assert (black > 0).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("wrong", [{"rotate_degrees": 181}, {"shift": -0.1}, {"scale": 2}, {"flip": True}])
+def test_amounts_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Augmentation.model_validate(wrong)

@@ -1,0 +1,94 @@
+"""What every backbone promises, and the published sizes of those that papers name."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from meta_core.registry import BACKBONES
+
+SHAPE = (1, 28, 28)
+
+
+def built(name: str, shape: tuple[int, int, int] = SHAPE, **options: object) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone: nn.Module = BACKBONES.build(name, input_shape=shape, **options)
+    return backbone
+
+
+def noise(count: int, shape: tuple[int, int, int] = SHAPE) -> Tensor:
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def parameters(backbone: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_a_row_of_features_is_its_own_pictures_alone(name: str) -> None:
+    backbone, pictures = built(name).eval(), noise(9)
+    with torch.no_grad():
+        together = backbone(pictures)
+        alone = torch.cat([backbone(picture[None]) for picture in pictures])
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5 * together.abs().max().item())
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 40, 24)])
+def test_features_are_a_row_a_picture(name: str, shape: tuple[int, int, int]) -> None:
+    with torch.no_grad():
+        features = built(name, shape).eval()(noise(5, shape))
+    assert features.ndim == 2
+    assert len(features) == 5
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_the_gradient_reaches_every_parameter(name: str) -> None:
+    backbone = built(name).train()
+    features = backbone(noise(6))
+    # A weighted sum: batch norm makes the plain sum of squares a constant, whose gradient is 0.
+    (features * noise(6, (1, 1, features.shape[1])).flatten(1)).sum().backward()
+    for path, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, path
+        assert parameter.grad.abs().max() > 0, path
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_a_wider_backbone_has_more_features(name: str) -> None:
+    with torch.no_grad():
+        widths = [built(name, width=width).eval()(noise(1)).shape[1] for width in (4, 8)]
+    assert widths[1] == 2 * widths[0]
+
+
+def test_conv4_has_64_features_at_28_px() -> None:
+    assert built("conv4").eval()(noise(2)).shape == (2, 64)
+
+
+def test_conv4_with_three_pools_keeps_nine_places() -> None:
+    assert built("conv4", pools=3).eval()(noise(2)).shape == (2, 9 * 64)
+
+
+def test_conv4_has_1600_features_at_84_px() -> None:
+    assert built("conv4", (3, 84, 84)).eval()(noise(2, (3, 84, 84))).shape == (2, 1600)
+
+
+def test_conv4_has_the_published_number_of_parameters() -> None:
+    # 113,088 with the 4 · 64 biases of the papers' convolutions, which batch norm makes idle.
+    assert parameters(built("conv4", (3, 84, 84))) == 113_088 - 4 * 64
+
+
+def test_resnet12_has_640_features_at_84_px() -> None:
+    assert built("resnet12", (3, 84, 84)).eval()(noise(1, (3, 84, 84))).shape == (1, 640)
+
+
+def test_resnet12_has_the_published_number_of_parameters() -> None:
+    # 12.4 million, of MetaOptNet's ResNet-12 with 64, 160, 320 and 640 filters.
+    assert parameters(built("resnet12", (3, 84, 84))) == 12_424_320
+
+
+def test_resnet12_drops_channels_in_training_alone() -> None:
+    backbone, pictures = built("resnet12", width=4, dropout=0.5), noise(8)
+    with torch.no_grad():
+        assert not torch.equal(backbone.train()(pictures), backbone(pictures))
+        assert torch.equal(backbone.eval()(pictures), backbone(pictures))

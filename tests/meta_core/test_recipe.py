@@ -1,0 +1,95 @@
+"""Recipes: the shipped ones load, and a wrong one is told by its field."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from meta_core.checkpoint import build_learner
+from meta_core.errors import InvalidRecipe
+from meta_core.recipe import Recipe, load_recipe, shipped_recipes
+from meta_core.tasks.pictures import PictureTaskOptions
+from tests.made_up import tiny_recipe
+
+TOML = """
+name = "mine"
+description = "My own."
+input = { channels = 1, height = 28, width = 28 }
+learner = { name = "protonet" }
+backbone = { name = "conv4", options = { width = 8 } }
+tasks = { name = "pictures" }
+data = { validation_groups = ["one"], test_split = "test" }
+optimizer = { rate = 1e-3, steps = 10 }
+"""
+
+
+def test_the_default_models_recipe_is_shipped() -> None:
+    assert "omniglot-protonet" in shipped_recipes()
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_describes_what_can_be_built(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    build_learner(recipe.learner, recipe.backbone, recipe.input)
+    PictureTaskOptions.model_validate(recipe.tasks.options)
+
+
+def test_a_recipe_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(TOML)
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.name == "mine"
+    assert recipe.backbone.options == {"width": 8}
+    assert recipe.test.ways == [5, 20]
+
+
+def test_a_split_that_is_not_given_is_every_class(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(TOML)
+    assert load_recipe(str(tmp_path / "mine.toml")).data.train_split is None
+
+
+def test_an_unknown_recipe_is_answered_with_the_shipped_ones() -> None:
+    with pytest.raises(InvalidRecipe, match=r"no recipe 'omniglot'.*omniglot-protonet"):
+        load_recipe("omniglot")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "mine"\n', "", "name"),
+        ('name = "mine"', 'name = "My Model!"', "name"),
+        ("steps = 10", "steps = 0", r"optimizer\.steps"),
+        ("rate = 1e-3", 'rate = "fast"', r"optimizer\.rate"),
+        ("rate = 1e-3", "rate = 1e-3, momentum = 0.9", r"optimizer\.momentum"),
+        ("channels = 1", "channels = 2", r"input\.channels"),
+        ('description = "My own."', 'description = "My own."\nepochs = 3', "epochs"),
+        ("optimizer =", "optimizer", "line 9"),
+    ],
+)
+def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in TOML
+    (tmp_path / "mine.toml").write_text(TOML.replace(old, new))
+    with pytest.raises(InvalidRecipe, match=rf"(?s)mine\.toml.*{message}"):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("test", "episodes", 1),  # one episode has no confidence interval, and NaN is not JSON
+        ("test", "queries", 0),
+        ("test", "ways", [1]),
+        ("test", "shots", [0]),
+        ("validation", "episodes", 0),
+        ("validation", "ways", 1),
+        ("validation", "every", 0),
+    ],
+)
+def test_a_figure_that_cannot_be_measured_is_refused(part: str, field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=rf"{part}\.{field}"):
+        tiny_recipe(**{part: {field: value}})
+
+
+def test_a_recipe_survives_json() -> None:
+    assert Recipe.model_validate_json(tiny_recipe().model_dump_json()) == tiny_recipe()
