@@ -139,16 +139,17 @@ def lake_accuracy(learner: Learner, spec: InputSpec, path: Path) -> Accuracy:
     if not holds_lake_runs(path):
         raise InvalidDataset(f"{path.name}: Lake's runs are read from an .npz with {', '.join(_LAKE)} (docs/data.md)")
     with np.load(path, allow_pickle=False) as arrays:
-        train, test = arrays["runs_train_index"].astype(int), arrays["runs_test_index"].astype(int)
-        answers = torch.from_numpy(arrays["runs_answer"].astype(int))
+        train, test, answers = (torch.from_numpy(arrays[name].astype(int)) for name in _LAKE)
     pictures = read_pictures(path, spec, split=None)
-    features = encode_pictures(learner, pictures.images, spec)
-    supports = [_one_hot_support(features[torch.from_numpy(run)], ways=len(run), shots=1) for run in train]
+
+    def encoded(runs: Tensor) -> list[Tensor]:
+        features = encode_pictures(learner, pictures.images[runs.flatten()], spec)
+        return list(torch.split(features, runs.shape[1]))
+
+    supports = [_one_hot_support(features, ways=len(features), shots=1) for features in encoded(train)]
     states = adapt_many(learner, supports, options=AdaptOptions())
-    logits = predict_many(learner, states, [features[torch.from_numpy(run)] for run in test])
-    right = torch.stack(
-        [(row.argmax(-1) == answer).double().mean() for row, answer in zip(logits, answers, strict=True)]
-    )
+    logits = torch.stack(predict_many(learner, states, encoded(test)))
+    right = (logits.argmax(-1) == answers).double().mean(-1)
     mean, ci95 = mean_ci95(right)
     return Accuracy(
         data=pictures.source,

@@ -56,11 +56,12 @@ def refuse_if_all_bad(decoded: Sequence[Decoded], loc: Sequence[Sequence[str | i
     Raises:
         UndecodablePictures: all are bad; names each.
     """
-    if all(isinstance(picture, Exception) for picture in decoded):
-        errors = [
-            FieldError(tuple(place), str(picture), "undecodable_image")
-            for picture, place in zip(decoded, loc, strict=True)
-        ]
+    errors = [
+        FieldError(tuple(place), str(picture), kind_of(picture).code)
+        for picture, place in zip(decoded, loc, strict=True)
+        if isinstance(picture, Exception)
+    ]
+    if len(errors) == len(decoded):
         raise UndecodablePictures.of(errors, len(decoded))
 
 

@@ -1,4 +1,4 @@
-"""The command `kshot`."""
+"""The command `kshot`. What takes seconds to import is imported by the command that needs it."""
 
 import json
 import logging
@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from meta_core.card import Accuracy
 from meta_core.errors import MetaCoreError
-from service.settings import Settings
-from service.store import DataFolderError, locked
+from service.errors import DataFolderError
+
+if TYPE_CHECKING:
+    from meta_core.card import Accuracy
 
 app = typer.Typer(
     help="Few-shot image classification: serve it, train models for it, measure them.",
@@ -70,6 +71,9 @@ def serve(
     import uvicorn
 
     from service.app import create_app
+    from service.protocol import BoundedHttp
+    from service.settings import Settings
+    from service.store import locked
 
     given = {"host": host, "port": port, "models_dir": models_dir, "data_dir": data_dir, "device": device}
     with _explained():
@@ -85,6 +89,7 @@ def serve(
                 timeout_graceful_shutdown=settings.drain_seconds,
                 log_config=None,
                 access_log=False,
+                http=BoundedHttp,
             )
 
 
@@ -181,7 +186,7 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def _print_table(title: str, rows: list[Accuracy]) -> None:
+def _print_table(title: str, rows: "list[Accuracy]") -> None:
     table = Table(title=title, caption="percent ± 95 % CI, inductive", title_justify="left", caption_justify="left")
     columns: tuple[tuple[str, Any], ...] = (
         ("data", "left"),

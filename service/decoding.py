@@ -4,6 +4,8 @@ import asyncio
 import base64
 import binascii
 import functools
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from meta_core.errors import UndecodableImage
 from meta_core.preprocess import InputSpec, decode
-from service.errors import FieldError, UndecodablePictures
+from service.errors import DeadlineExceeded, FieldError, UndecodablePictures, kind_of
 from service.settings import Limits
 
 Encoded = bytes | str
@@ -27,6 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _CHUNK = 16
+_TURN_SECONDS = 0.1
 
 
 class Decoder:
@@ -38,16 +41,32 @@ class Decoder:
         self._limits = limits
 
     async def each(self, pictures: Sequence[Encoded], spec: InputSpec) -> list[Decoded]:
-        """Each picture's array, or why there is none, in order."""
-        loop, turns = asyncio.get_running_loop(), asyncio.Semaphore(self._threads)
+        """Each picture's array, or why there is none, in order.
+
+        Raises:
+            DeadlineExceeded: they take longer than the limit.
+        """
+        loop, turns, dropped = asyncio.get_running_loop(), asyncio.Semaphore(self._threads), threading.Event()
 
         async def chunk(start: int) -> list[Decoded]:
+            part, decoded = pictures[start : start + _CHUNK], list[Decoded]()
             async with turns:
-                part = pictures[start : start + _CHUNK]
-                return await loop.run_in_executor(self._pool, self._decode, part, spec)
+                while len(decoded) < len(part) and not dropped.is_set():
+                    rest = part[len(decoded) :]
+                    decoded += await loop.run_in_executor(self._pool, self._decode, rest, spec, dropped)
+            return decoded
 
-        chunks = await asyncio.gather(*(chunk(start) for start in range(0, len(pictures), _CHUNK)))
-        return [decoded for part in chunks for decoded in part]
+        try:
+            async with asyncio.timeout(self._limits.request_seconds):
+                chunks = await asyncio.gather(*(chunk(start) for start in range(0, len(pictures), _CHUNK)))
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"decoding took over {self._limits.request_seconds:g} s and was dropped; send fewer pictures",
+                retry_after_seconds=5,
+            ) from error
+        finally:
+            dropped.set()  # where nobody waits any more, the threads stop at the next picture
+        return [picture for part in chunks for picture in part]
 
     async def all(self, pictures: Sequence[Encoded], spec: InputSpec, *, loc: Sequence[Sequence[str | int]]) -> Tensor:
         """All pictures as uint8 (N, channels, H, W).
@@ -59,6 +78,7 @@ class Decoder:
 
         Raises:
             UndecodablePictures: at least one cannot be decoded; names each.
+            DeadlineExceeded: they take longer than the limit.
         """
         decoded = await self.each(pictures, spec)
         good, errors = split(decoded, loc)
@@ -75,9 +95,13 @@ class Decoder:
         """Let go of the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, pictures: Sequence[Encoded], spec: InputSpec) -> list[Decoded]:
+    def _decode(self, pictures: Sequence[Encoded], spec: InputSpec, dropped: threading.Event) -> list[Decoded]:
+        """The first of the pictures, as many as one turn has time for, at least one."""
         decoded: list[Decoded] = []
+        until = time.perf_counter() + _TURN_SECONDS
         for picture in pictures:
+            if dropped.is_set() or (decoded and time.perf_counter() > until):
+                break
             try:
                 data = _bounded(picture, self._limits.file_bytes)
                 decoded.append(decode(data, spec, max_pixels=self._limits.pixels))
@@ -90,7 +114,7 @@ def split(decoded: Sequence[Decoded], loc: Sequence[Sequence[str | int]]) -> tup
     """The good pictures stacked, (N, channels, H, W) uint8, and an error for each bad one."""
     good = [picture for picture in decoded if not isinstance(picture, UndecodableImage)]
     errors = [
-        FieldError(tuple(place), str(picture), "undecodable_image")
+        FieldError(tuple(place), str(picture), kind_of(picture).code)
         for picture, place in zip(decoded, loc, strict=True)
         if isinstance(picture, UndecodableImage)
     ]

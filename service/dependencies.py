@@ -1,13 +1,11 @@
-"""What routes are given: the app's services, and requests read strictly."""
+"""What routes are given: the app's services, and a client that is still there."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
-import orjson
-from fastapi import Depends, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Request
 
 from service.catalog import Catalog
 from service.decoding import Decoder
@@ -35,33 +33,6 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-
-
-class StrictRequest(Request):
-    """JSON as its standard has it: UTF-8, no NaN, no infinity, bounded depth; orjson is also the faster reader."""
-
-    async def json(self) -> Any:
-        """The body, parsed once.
-
-        Raises:
-            orjson.JSONDecodeError: not such JSON; the framework knows it as `json.JSONDecodeError`.
-        """
-        if not hasattr(self, "_json"):
-            self._json = orjson.loads(await self.body())
-        return self._json
-
-
-class StrictRoute(APIRoute):
-    """A route that reads its body by `StrictRequest`."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, given a strict request."""
-        handler = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            return await handler(StrictRequest(request.scope, request.receive))
-
-        return strict
 
 
 async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -19,6 +19,10 @@ class FieldError(NamedTuple):
     type: str
 
 
+class DataFolderError(Exception):
+    """The data folder cannot be used; says why. The service does not start, so no request is ever answered so."""
+
+
 class ServiceError(Exception):
     """Root of the service's own errors; the text says what came, what was expected and what to do.
 

@@ -1,6 +1,7 @@
 """Every non-2xx answer as `application/problem+json`, the framework's own included."""
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,7 +21,28 @@ _HTTP_KINDS = {
     405: Kind(405, "method_not_allowed", "The path has no such method"),
     413: Kind(413, "too_large", "The request is over a limit"),
 }
+# What pydantic and FastAPI say in terms of Python, said in terms of the request.
+_PLAINLY = {
+    "model_attributes_type": "should be a JSON object",
+    "dict_type": "should be a JSON object",
+    "list_type": "should be a JSON array",
+    "recursion_loop": "is nested too deeply",
+    "recursion_depth_exceeded": "is nested too deeply",
+}
 _INTERNAL = Kind(500, "internal_error", "Something went wrong here")
+
+
+def problem_document(kind: Kind, detail: str, *, errors: list[FieldError] | None = None, request_id: str) -> Problem:
+    """What every error is answered with."""
+    return Problem(
+        type=f"urn:kshot:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        errors=[ProblemPart(loc=list(part.loc), msg=part.msg, type=part.type) for part in errors or []],
+        request_id=request_id,
+    )
 
 
 def problem_response(
@@ -31,21 +53,11 @@ def problem_response(
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem document."""
+    """A problem document as an answer."""
     request_id = getattr(request.state, "request_id", "")
-    parts = [ProblemPart(loc=list(part.loc), msg=part.msg, type=part.type) for part in errors or []]
-    problem = Problem(
-        type=f"urn:kshot:problem:{kind.code}",
-        title=kind.title,
-        status=kind.status,
-        detail=detail,
-        code=kind.code,
-        errors=parts,
-        request_id=request_id,
-    )
     # The outermost error handler answers past all middleware, so the id is set here too.
     return JSONResponse(
-        problem.model_dump(),
+        problem_document(kind, detail, errors=errors, request_id=request_id).model_dump(),
         status_code=kind.status,
         headers={"X-Request-ID": request_id, **(headers or {})},
         media_type="application/problem+json",
@@ -75,7 +87,7 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (narrows the handler's declared type)
     # The input itself is left out: it may be large, or somebody's picture.
-    parts = [FieldError(tuple(part["loc"]), str(part["msg"]), str(part["type"])) for part in error.errors()[:20]]
+    parts = [_part(part) for part in error.errors()[:20]]
     if parts and parts[0].type == "json_invalid":
         reason = (error.errors()[0].get("ctx") or {}).get("error", "it cannot be parsed")
         kind = Kind(400, "invalid_json", "The body is not JSON")
@@ -84,6 +96,17 @@ async def _invalid(request: Request, error: Exception) -> Response:
     more = f" (and {len(error.errors()) - 3} more)" if len(error.errors()) > 3 else ""
     kind = Kind(422, "invalid_request", "The request does not fit its schema")
     return problem_response(request, kind, f"{said}{more}; /docs shows what is expected", errors=parts)
+
+
+def _part(error: dict[str, Any]) -> FieldError:
+    """One of pydantic's errors; a place is the client's own keys, so it is cut."""
+    loc, kind, msg = tuple(error["loc"]), str(error["type"]), str(error["msg"])
+    if loc == ("body",) and kind == "missing":
+        msg = "is empty; expected a JSON object"
+    if "Expected UploadFile" in msg:
+        msg = "should be a file and came as text; give the part a filename"
+    places = [place[:80] if isinstance(place, str) else place for place in loc[:10]]
+    return FieldError((*places, "…") if len(loc) > 10 else tuple(places), _PLAINLY.get(kind, msg), kind)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,9 +1,11 @@
 """What goes over the wire, in snake_case."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from meta_core.card import Card
 from service import examples
@@ -16,10 +18,19 @@ class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+# A lone surrogate cannot be written as UTF-8 again, control characters and reversed text forge lines of logs, and what
+# has no width makes two labels of one. Joiners and marks of direction are part of emoji and of many scripts.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+_BLANK = re.compile("[\\s\u200c-\u200f\ufe0e\ufe0f]+")
+
+
 def _printable(text: str) -> str:
-    # A lone surrogate cannot be written as UTF-8 again, and control characters forge lines of logs and tables.
-    if not text.isprintable():
-        raise ValueError("contains control or unprintable characters")
+    if found := _UNPRINTABLE.search(text):
+        raise PydanticCustomError(
+            "unprintable", "contains the unprintable character U+{code}", {"code": f"{ord(found[0]):04X}"}
+        )
+    if _BLANK.fullmatch(text):
+        raise PydanticCustomError("unprintable", "contains nothing that can be seen")
     return text
 
 

@@ -17,14 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.classifier import Classifier, Example
-from service.errors import InvalidCursor, UnknownClassifier
+from service.errors import DataFolderError, InvalidCursor, UnknownClassifier
 from service.tables import SCHEMA_VERSION, Base, ClassifierRow, ExampleRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class DataFolderError(Exception):
-    """The data folder cannot be used; says why."""
 
 
 class Page(NamedTuple):

@@ -11,18 +11,20 @@ from typing import NamedTuple
 from fastapi import UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from service.errors import FieldError, InvalidArchive, InvalidRequest, TooLarge
+from service.errors import FieldError, InvalidArchive, InvalidRequest, ServiceError, TooLarge
 from service.schemas import Label
 from service.settings import Limits
 
 _LABEL: TypeAdapter[str] = TypeAdapter(Label)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Labelled(NamedTuple):
-    """A picture's file with its label."""
+    """A picture's file with its label, and its name in the archive."""
 
     label: str
     data: bytes
+    name: str
 
 
 async def read_files(files: Sequence[UploadFile], limits: Limits) -> list[bytes]:
@@ -86,7 +88,7 @@ def read_archive(data: bytes, limits: Limits) -> list[Labelled]:
     Sizes are counted while unpacking, whatever the headers announce.
 
     Raises:
-        InvalidArchive: not a zip, encrypted, a path that leads out of it, another depth, or no picture.
+        InvalidArchive: not a zip, encrypted, packed otherwise, a path that leads out of it, another depth, no picture.
         TooLarge: too many entries, or too many bytes unpacked.
     """
     listed = data.count(b"PK\x01\x02")  # reading a directory of a million entries would already cost a gigabyte
@@ -96,10 +98,12 @@ def read_archive(data: bytes, limits: Limits) -> list[Labelled]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _unpack(archive, [entry for entry in archive.infolist() if not _is_clutter(entry)], limits)
     # The decompressors raise errors of their own on damaged data: zlib.error, EOFError, NotImplementedError …
-    except (TooLarge, InvalidArchive):
+    except ServiceError:
         raise
     except Exception as error:
-        raise InvalidArchive(f"the archive cannot be read as a zip: {error}; expected label/name.jpg in it") from error
+        raise InvalidArchive(
+            f"the archive cannot be read as a zip: {str(error) or type(error).__name__}; expected label/name.jpg in it"
+        ) from error
 
 
 def _unpack(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], limits: Limits) -> list[Labelled]:
@@ -118,7 +122,8 @@ def _unpack(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], limits
                 f"the archive unpacks to more than is taken: {limits.file_bytes} bytes a file, "
                 f"{limits.archive_bytes} in all (at {_short(entry.filename)})"
             )
-        pictures.append(Labelled(check_label(path.parts[0], ("body", "archive", entry.filename[:200])), data))
+        name = entry.filename[:200]
+        pictures.append(Labelled(check_label(path.parts[0], ("body", "archive", name)), data, name))
     return pictures
 
 
@@ -127,12 +132,8 @@ def _paths(entries: Sequence[zipfile.ZipInfo]) -> list[PurePosixPath]:
     paths = []
     for entry in entries:
         path = PurePosixPath(entry.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
-            raise InvalidArchive(f"{_short(entry.filename)} leads out of the archive; expected label/name.jpg")
-        if entry.flag_bits & 1:
-            raise InvalidArchive(f"{_short(entry.filename)} is encrypted; send the archive without a password")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise InvalidArchive(f"{_short(entry.filename)} is a link; expected pictures at label/name.jpg")
+        if problem := _problem(entry, path):
+            raise InvalidArchive(f"{_short(entry.filename)} {problem}")
         paths.append(path)
     if paths and all(len(path.parts) == 3 for path in paths) and len({path.parts[0] for path in paths}) == 1:
         paths = [path.relative_to(path.parts[0]) for path in paths]  # the folder that was zipped stands on top
@@ -144,11 +145,30 @@ def _paths(entries: Sequence[zipfile.ZipInfo]) -> list[PurePosixPath]:
     return paths
 
 
+def _problem(entry: zipfile.ZipInfo, path: PurePosixPath) -> str | None:
+    """Why an entry is not taken."""
+    if not path.parts:
+        return "is a file without a name; expected label/name.jpg"
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        return "leads out of the archive; expected label/name.jpg"
+    if "\\" in entry.filename:
+        return "has a backslash; expected label/name.jpg, with a slash"
+    if entry.flag_bits & 1:
+        return "is encrypted; send the archive without a password"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "is a link; expected pictures at label/name.jpg"
+    # Python unpacks the other methods without bounds: 2 kB of bzip2 took 2 GB.
+    if entry.compress_type not in _METHODS:
+        return f"is packed by method {entry.compress_type}; expected deflate, what a zip program does by default"
+    return None
+
+
 def _is_clutter(entry: zipfile.ZipInfo) -> bool:
     """Folders, and what file managers add."""
     parts = PurePosixPath(entry.filename).parts
-    hidden = bool(parts) and (parts[-1].startswith(".") and parts[-1] != "..")
-    return entry.is_dir() or "__MACOSX" in parts or hidden or bool(parts and parts[-1] == "Thumbs.db")
+    if not parts or any(part.startswith("..") for part in parts):
+        return False  # refused, not passed over
+    return entry.is_dir() or "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1] == "Thumbs.db"
 
 
 def _unjoin(text: str, filenames: Sequence[str | None]) -> list[str]:

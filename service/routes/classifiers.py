@@ -6,8 +6,9 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 
 from meta_core.learner import AdaptOptions
 from service import flow
+from service.bodies import StrictRoute
 from service.classifier import Classifier
-from service.dependencies import Services, ServicesDep, StrictRoute
+from service.dependencies import Services, ServicesDep
 from service.flow import Support
 from service.schemas import (
     ClassifierOut,
@@ -118,7 +119,7 @@ async def create_classifier_archive(
     support = Support(
         labels=[picture.label for picture in pictures],
         pictures=[picture.data for picture in pictures],
-        locs=[("body", "archive", number) for number in range(len(pictures))],
+        locs=[("body", "archive", picture.name) for picture in pictures],
     )
     classifier = await _create_from_form(request, services, support, model, name, ttl_seconds)
     return _created(classifier, response)

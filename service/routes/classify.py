@@ -6,7 +6,9 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 
 from meta_core.learner import AdaptOptions
 from service import flow
-from service.dependencies import ServicesDep, StrictRoute
+from service.bodies import StrictRoute
+from service.dependencies import ServicesDep
+from service.errors import TooLarge
 from service.flow import Queries, Support
 from service.routes.classifiers import ClassifierId, FilesField, LabelsField, ModelField
 from service.schemas import Classification, ClassifyImages, ClassifyOnce, problems
@@ -27,7 +29,8 @@ async def classify(
     classifier_id: ClassifierId, body: ClassifyImages, request: Request, services: ServicesDep
 ) -> Classification:
     """Each picture's answer is its own: it does not depend on the others of the request."""
-    return await flow.classify(request, services, _json_queries(body.images, body.top_k), classifier_id=classifier_id)
+    queries = _json_queries(body.images, body.top_k, services)
+    return await flow.classify(request, services, queries, classifier_id=classifier_id)
 
 
 @router.post(
@@ -65,7 +68,7 @@ async def classify_once(body: ClassifyOnce, request: Request, services: Services
         request,
         services,
         support,
-        _json_queries(body.images, body.top_k),
+        _json_queries(body.images, body.top_k, services),
         model=body.model,
         options=AdaptOptions(**body.adapt.model_dump()),
     )
@@ -102,7 +105,9 @@ async def classify_once_upload(
     )
 
 
-def _json_queries(images: list[str], top_k: int | None) -> Queries:
+def _json_queries(images: list[str], top_k: int | None, services: ServicesDep) -> Queries:
+    if len(images) > services.settings.limits.files:
+        raise TooLarge(f"{len(images)} images came; at most {services.settings.limits.files} are taken in a request")
     locs: list[tuple[str | int, ...]] = [("body", "images", number) for number in range(len(images))]
     return Queries(pictures=images, filenames=[None] * len(images), locs=locs, top_k=top_k)
 

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.service.hostile import Target
 from tests.service.running import Service, running
 
 
@@ -17,3 +18,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def client(service: Service) -> Iterator[httpx.Client]:
     with service.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def target(service: Service) -> Iterator[Target]:
+    """The same service, for requests that it refuses."""
+    with service.client() as client:
+        yield Target.of(service, client)

@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from service.classifier import Classifier, Example
-from service.errors import UnknownClassifier
-from service.store import DataFolderError, Store, locked, open_store
+from service.errors import DataFolderError, UnknownClassifier
+from service.store import Store, locked, open_store
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
 
