@@ -40,12 +40,14 @@ class Catalog:
         default: name of the model that answers where a request names none; the first by name if not given.
         models: the loaded ones.
         damaged: folders that could not be loaded, and why.
+        loaded_from: the folder that was loaded; None while loading.
         ready: whether loading is over and at least one model answers.
     """
 
     default: str | None = None
     models: dict[str, ServedModel] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    loaded_from: Path | None = None
     ready: bool = False
 
     def load(self, folder: Path, *, device: str, threads: int) -> None:
@@ -62,6 +64,7 @@ class Catalog:
                 self.models[model.card.name] = model
         if self.default is None and self.models:
             self.default = min(self.models)
+        self.loaded_from = folder
         self.ready = self.default in self.models
 
     def reasons(self) -> list[str]:
@@ -70,7 +73,10 @@ class Catalog:
             return []
         if self.models:
             return [f"the default model {self.default!r} is not among those loaded: {', '.join(self.models)}"]
-        return [f"{name}: {reason}" for name, reason in self.damaged.items()] or ["no model is loaded yet"]
+        if self.loaded_from is None:
+            return ["models are loading"]
+        nothing = f"no model was found in {self.loaded_from.name!r}; start with --models-dir or KSHOT_MODELS_DIR"
+        return [f"{name}: {reason}" for name, reason in self.damaged.items()] or [nothing]
 
     def choose(self, name: str | None) -> tuple[ServedModel, str]:
         """The model that a request gets, and why.

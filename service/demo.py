@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -25,6 +26,10 @@ from meta_core.errors import MissingExtra
 _SHOTS, _QUERIES, _SHOWN = 5, 20, 10
 
 
+class ServiceDidNotStart(ValueError):
+    """The demonstration's own service; its log stands behind."""
+
+
 class Digits(NamedTuple):
     """Labelled digits: pictures (N, 8, 8) uint8, bright ink."""
 
@@ -39,7 +44,7 @@ def run_demo() -> int:
     with _service(console) as client:
         model = client.get("/v1/models").raise_for_status().json()["data"][0]
         console.print(
-            f"model [bold]{model['name']} {model['version']}[/], trained on {model['training']['data']}: no digit"
+            f"model [bold]{model['name']} {model['version']}[/], trained on {model['training']['data']}, not on digits"
         )
         classifier, seconds = _timed(client, "/v1/classifiers", _examples(support))
         console.print(
@@ -87,20 +92,23 @@ def _service(console: Console) -> Iterator[httpx.Client]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="kshot-demo-") as folder:
-        command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", folder]
-        server = subprocess.Popen(command)  # noqa: S603 (our own interpreter and arguments)
+        command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", f"{folder}/data"]
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            server = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 (our own interpreter)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                with console.status(f"starting {' '.join(command[2:])}"):
-                    _wait_until_ready(client, server)
+                with console.status(f"starting kshot {' '.join(command[3:])}"):
+                    _wait_until_ready(client, server, log)
+                console.print(f"kshot serve answers on {client.base_url}")
                 yield client
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def _wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]") -> None:
-    deadline, said = time.monotonic() + 120, "no answer"
+def _wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline, said = time.monotonic() + 60, "no answer"
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(httpx.TransportError):
             answer = client.get("/readyz")
@@ -108,7 +116,7 @@ def _wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]") -
                 return
             said = answer.json()["detail"]
         time.sleep(0.1)
-    raise ValueError(f"the service did not become ready: {said}")
+    raise ServiceDidNotStart(f"the service did not become ready: {said}\n{log.read_text('utf-8')[-2000:]}")
 
 
 def _examples(digits: Digits) -> dict[str, Any]:

@@ -12,6 +12,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _models_dir() -> Path:
+    """`./models` where there is one, else the models that stand beside the source."""
+    beside = Path(__file__).parents[1] / "models"
+    return beside if beside.is_dir() and not Path("models").is_dir() else Path("models")
+
+
 class Limits(BaseModel):
     """What a request may cost at most; all in `GET /version`."""
 
@@ -36,7 +42,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    models_dir: Path = Path("models")
+    models_dir: Path = Field(default_factory=_models_dir)
     data_dir: Path = Path("data")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     default_model: str | None = Field(default=None, description="the first by name where unset")

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -114,13 +115,15 @@ def test_without_a_model_the_service_lives_and_says_what_is_missing(tmp_path: Pa
     try:
         wait_until_ready(started, path="/livez")
         with started.client() as client:
-            ready = client.get("/readyz")
+            while "loading" in (ready := client.get("/readyz")).json()["detail"]:
+                time.sleep(0.05)
             created = client.post("/v1/classifiers", json={"examples": examples(digits(1))})
     finally:
         started.kill()
     assert ready.status_code == created.status_code == 503
     assert ready.json()["code"] == created.json()["code"] == "not_ready"
     assert int(created.headers["retry-after"]) > 0
+    assert "no model was found in 'none'" in created.json()["detail"]
 
 
 def test_a_classifier_of_a_version_that_is_gone_is_a_conflict(tmp_path: Path) -> None:
