@@ -91,35 +91,33 @@ class Card(_Strict):
 
 def card_text(card: Card) -> str:
     """The card for people: `README.md` of the model's folder, in Markdown."""
-    rows = [
-        f"| {row.data} | {_protocol(row)} | {row.ways} | {row.shots} | {row.accuracy:.2f} ± {row.ci95:.2f} |"
-        for row in card.accuracy
+    parts = [f"# {card.name} {card.version}", card.description.strip(), _facts(card), _accuracies(card), _origin(card)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(card: Card) -> str:
+    size, spec = card.state_bytes, card.input
+    state = [
+        (size.fixed, "bytes"),
+        (size.per_way, "bytes a class"),
+        (size.per_example, "bytes an example"),
+        (size.per_target, "bytes a class and example"),
     ]
-    size, training = card.state_bytes, card.training
-    state = " + ".join(
-        part
-        for part, bytes_ in (
-            (f"{size.fixed} bytes", size.fixed),
-            (f"{size.per_way} bytes a class", size.per_way),
-            (f"{size.per_example} bytes an example", size.per_example),
-            (f"{size.per_target} bytes a class and example", size.per_target),
-        )
-        if bytes_
-    )
-    colours = "grey" if card.input.channels == 1 else "colour"
     return "\n".join(
         [
-            f"# {card.name} {card.version}",
-            "",
-            card.description,
-            "",
             f"- Learner: `{card.learner.name}` {card.learner.options or ''}".rstrip(),
             f"- Backbone: `{card.backbone.name}` {card.backbone.options or ''}".rstrip(),
-            f"- Input: {card.input.width}×{card.input.height} px, {colours}, polarity {card.input.polarity}",
-            f"- State of an adapted classifier: {state}",
+            f"- Input: {spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}",
+            f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
             f"- Licence: {card.licence}",
             "- Calibration: none yet; probabilities are the learner's own softmax",
-            "",
+        ]
+    )
+
+
+def _accuracies(card: Card) -> str:
+    return "\n".join(
+        [
             "## Accuracy",
             "",
             "Percent on classes never trained on, mean over episodes ± 95 % confidence interval; inductive: no query's",
@@ -127,17 +125,26 @@ def card_text(card: Card) -> str:
             "",
             "| data | protocol | ways | shots | accuracy |",
             "|---|---|---:|---:|---:|",
-            *rows,
-            "",
+            *(
+                f"| {row.data} | {_protocol(row)} | {row.ways} | {row.shots} | {row.accuracy:.2f} ± {row.ci95:.2f} |"
+                for row in card.accuracy
+            ),
+        ]
+    )
+
+
+def _origin(card: Card) -> str:
+    training = card.training
+    return "\n".join(
+        [
             "## Training",
             "",
-            f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}: "
-            f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on "
-            f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes "
+            f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}:",
+            f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on",
+            f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes",
             f"({training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above.",
             "",
             "![loss and validation accuracy](curve.png)",
-            "",
         ]
     )
 

@@ -79,8 +79,14 @@ def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: 
     (draft / TEXT).write_text(card_text(card), "utf-8")
     for name, data in (extra or {}).items():
         (draft / name).write_bytes(data)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    if folder.exists():  # moved away, not deleted: whoever is interrupted here still has both
+        former = folder.with_name(f".{folder.name}.former.tmp")
+        shutil.rmtree(former, ignore_errors=True)
+        folder.rename(former)
+        draft.rename(folder)
+        shutil.rmtree(former)
+    else:
+        draft.rename(folder)
     return card
 
 

@@ -4,8 +4,8 @@ import asyncio
 import importlib
 import logging
 import pkgutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import TypedDict
 
@@ -57,30 +57,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        device = pick_device(settings.device)
-        with locked(settings.data_dir):
-            services = Services(
-                settings=settings.model_copy(update={"device": device}),
-                catalog=Catalog(default=settings.default_model),
-                decoder=Decoder(threads=settings.threads, limits=settings.limits),
-                engine=Engine(
-                    max_pictures=settings.limits.waiting_pictures, max_seconds=settings.limits.request_seconds
-                ),
-                store=await open_store(settings.data_dir),
-            )
-            services.engine.start()
-            # In the background, so that /livez answers from the first moment.
-            loading = asyncio.create_task(_load(services))
-            try:
-                yield {"services": services}
-            finally:
-                await asyncio.gather(loading, return_exceptions=True)
-                await services.engine.stop()
-                services.decoder.close()
-                await services.store.close()
-
     app = FastAPI(
         title="kshot",
         summary="Few-shot image classification: a handful of pictures in, a classifier out, in one request.",
@@ -88,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("kshot"),
         openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=lifespan,
+        lifespan=_lifespan(settings),
         docs_url=None,
         redoc_url=None,
         form_limits={"max_files": settings.limits.files, "max_fields": settings.limits.files + 16},
@@ -106,6 +82,36 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        with locked(settings.data_dir):
+            services = await _services(settings)
+            services.engine.start()
+            # In the background, so that /livez answers from the first moment.
+            loading = asyncio.create_task(_load(services))
+            try:
+                yield {"services": services}
+            finally:
+                await asyncio.gather(loading, return_exceptions=True)
+                await services.engine.stop()
+                services.decoder.close()
+                await services.store.close()
+
+    return lifespan
+
+
+async def _services(settings: Settings) -> Services:
+    limits = settings.limits
+    return Services(
+        settings=settings.model_copy(update={"device": pick_device(settings.device)}),
+        catalog=Catalog(default=settings.default_model),
+        decoder=Decoder(threads=settings.threads, limits=limits),
+        engine=Engine(max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds),
+        store=await open_store(settings.data_dir),
+    )
 
 
 async def _load(services: Services) -> None:

@@ -109,7 +109,7 @@ def _serve(folder: Path, *, device: str, threads: int) -> ServedModel:
         served = ServedModel(model.card, model.learner, encoder_for(model, device=device, threads=threads))
         for count in (1, 8):  # the first runs allocate and choose kernels; no user should wait for that
             served.encoder.encode(torch.zeros(count, *model.card.input.shape, dtype=torch.uint8))
-    except RuntimeError as error:
+    except Exception as error:  # ONNX Runtime's own errors have no common class
         raise InvalidCheckpoint(f"{folder.name}: its encoder does not run: {error}") from error
     logger.info("serving %s %s on %s", model.card.name, model.card.version, served.encoder.runtime)
     return served
