@@ -82,6 +82,7 @@ class Classifier:
     id: str
     name: str | None
     model: str
+    model_reason: str
     version: str
     encoder_sha256: str
     runtime: str
@@ -102,6 +103,7 @@ class Classifier:
         labels: Labels,
         state: State,
         *,
+        model_reason: str,
         options: AdaptOptions,
         name: str | None,
         ttl_seconds: int | None,
@@ -113,6 +115,7 @@ class Classifier:
             id=f"clf_{secrets.token_hex(12)}",
             name=name,
             model=model.card.name,
+            model_reason=model_reason,
             version=model.card.version,
             encoder_sha256=model.encoder_sha256,
             runtime=model.encoder.runtime,

@@ -77,6 +77,7 @@ def classifier() -> dict[str, Any]:
         "id": "clf_5f0c8a1e9b7d4c2f6a3e1d0b",
         "name": "crosses and rings",
         "model": "omniglot-protonet",
+        "model_choice": {"reason": "named by the request"},
         "version": "1.0.0",
         "labels": [{"label": "cross", "shots": 2}, {"label": "ring", "shots": 2}],
         "examples": 4,

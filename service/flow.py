@@ -53,7 +53,7 @@ async def create(
     metadata: dict[str, Any],
 ) -> Classifier:
     """Adapt to labelled pictures and store the classifier; it is on disk when this returns."""
-    served, _ = services.catalog.choose(model)
+    served, reason = services.catalog.choose(model)
     served.learner.check_options(options)
     labels = Labels.of(support.labels, services.settings.limits)
     _check_metadata(metadata, services.settings.limits.metadata_bytes)
@@ -65,7 +65,14 @@ async def create(
     async with services.engine.admit(len(support.pictures)):
         outcome, pictures = await attended(request, adapt())
     classifier = Classifier.new(
-        served, labels, outcome.state, options=options, name=name, ttl_seconds=ttl_seconds, metadata=metadata
+        served,
+        labels,
+        outcome.state,
+        model_reason=reason,
+        options=options,
+        name=name,
+        ttl_seconds=ttl_seconds,
+        metadata=metadata,
     )
     assert outcome.support_features is not None  # noqa: S101 (an adaptation has them)
     await services.store.put(classifier, examples_of(labels, pictures, outcome.support_features))

@@ -138,6 +138,12 @@ class LabelCount(BaseModel):
     shots: int
 
 
+class ModelChoice(BaseModel):
+    """Why this model answered."""
+
+    reason: str
+
+
 class ClassifierOut(BaseModel):
     """A stored classifier."""
 
@@ -146,6 +152,7 @@ class ClassifierOut(BaseModel):
     id: str
     name: str | None
     model: str
+    model_choice: ModelChoice
     version: str = Field(description="Of the model; the classifier stays with it.")
     labels: list[LabelCount]
     examples: int
@@ -215,12 +222,6 @@ class TimingsMs(BaseModel):
     adapt: float
     predict: float
     total: float
-
-
-class ModelChoice(BaseModel):
-    """Why this model answered."""
-
-    reason: str
 
 
 class Classification(BaseModel):

@@ -20,6 +20,7 @@ class ClassifierRow(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str | None] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(String(64))
+    model_reason: Mapped[str] = mapped_column(String(400))
     version: Mapped[str] = mapped_column(String(64))
     encoder_sha256: Mapped[str] = mapped_column(String(64))
     runtime: Mapped[str] = mapped_column(String(32))

@@ -48,6 +48,13 @@ def test_a_created_classifier_is_located_and_described(client: httpx.Client) -> 
     assert created["report"] is None
 
 
+@pytest.mark.parametrize(("model", "why"), [(None, "default"), ("auto", "auto"), ("omniglot-protonet", "named")])
+def test_a_classifier_says_which_model_it_got_and_why(client: httpx.Client, model: str | None, why: str) -> None:
+    created = create(client, model=model)
+    assert created["model"] == "omniglot-protonet"
+    assert why in created["model_choice"]["reason"]
+
+
 def test_most_digits_are_recognized(client: httpx.Client) -> None:
     answers = asked(client, create(client)["id"])
     right = sum(max(row, key=lambda label: row[label]) == true for row, (true, _) in zip(answers, QUERIES, strict=True))

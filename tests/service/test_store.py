@@ -23,6 +23,7 @@ def classifier(number: int, *, created_at: datetime = NOW, expires_at: datetime 
         id=f"clf_{number:024d}",
         name="ключ 鍵 🔑",
         model="omniglot-protonet",
+        model_reason="named by the request",
         version="1.0.0",
         encoder_sha256="ab" * 32,
         runtime="onnxruntime-cpu",
