@@ -128,7 +128,11 @@ class Engine:
                     self._arrived.clear()
                     continue
                 began = time.perf_counter()
-                done = await loop.run_in_executor(self._thread, work, slices)
+                try:
+                    done = await loop.run_in_executor(self._thread, work, slices)
+                # Were this task to end, every later request would wait for nothing while /readyz says ready.
+                except Exception as error:
+                    done = [(part.job, error) for part in slices]
                 self._learn_pace(
                     slices[0].job.model, sum(s.stop - s.start for s in slices), time.perf_counter() - began
                 )

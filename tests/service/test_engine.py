@@ -118,6 +118,29 @@ def test_a_job_that_fails_fails_alone(touchy: ServedModel) -> None:
     asyncio.run(run())
 
 
+class Warped:
+    """An encoder whose features are of another length at every call."""
+
+    runtime = "torch-cpu"
+    calls = 0
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.zeros(len(pictures), self.calls)
+
+
+def test_the_engine_outlives_what_nobody_foresaw(model: ServedModel) -> None:
+    async def run() -> None:
+        engine, warped = await started(), ServedModel(model.card, model.learner, Warped())
+        with pytest.raises(AdaptationFailed):
+            await engine.adapt(warped, pictures(300, seed=0), targets([150, 150]), options=OPTIONS)
+        outcome = await engine.adapt(model, pictures(4, seed=0), targets([2, 2]), options=OPTIONS)
+        assert outcome.state["prototypes"].shape == (2, 576)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
 def test_an_input_that_is_wrong_is_told_to_its_sender_as_such(model: ServedModel) -> None:
     async def run() -> None:
         engine = await started()
