@@ -80,7 +80,7 @@ async def _known(request: Request, error: Exception) -> Response:
         if error.retry_after_seconds is not None:
             headers["Retry-After"] = str(error.retry_after_seconds)
     if kind.status >= 500 and not headers:
-        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _log(request, error)
     return problem_response(request, kind, str(error), errors=errors, headers=headers)
 
 
@@ -122,10 +122,15 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _log(request, error)
     return problem_response(
         request, _INTERNAL, "an error that was not foreseen; request_id finds it in the service's log"
     )
+
+
+def _log(request: Request, error: Exception) -> None:
+    request_id = getattr(request.state, "request_id", "")
+    logger.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
 
 
 def _methods(request: Request) -> list[str]:

@@ -10,7 +10,19 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.service.running import MODELS, REPOSITORY, Service, digits, examples, running, start, wait_until_ready
+from service.app import create_app
+from service.settings import Settings
+from tests.service.running import (
+    MODELS,
+    REPOSITORY,
+    Service,
+    digits,
+    examples,
+    running,
+    serving,
+    start,
+    wait_until_ready,
+)
 
 
 def test_live_ready_and_version_answer(client: httpx.Client) -> None:
@@ -60,6 +72,23 @@ def test_errors_are_problem_documents(
     assert problem["type"] == f"urn:kshot:problem:{code}"
     assert problem["request_id"] == answer.headers["x-request-id"]
     assert answer.headers.get("allow") == allow
+
+
+def test_an_error_nobody_foresaw_is_found_in_the_log_by_its_request_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(Settings(models_dir=MODELS, data_dir=tmp_path / "data", device="cpu"))
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    with serving(app) as url:
+        answer = httpx.get(f"{url}/broken", headers={"X-Request-ID": "find-me-7"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "find-me-7"
+    assert "secret" not in answer.text
+    assert "request find-me-7: GET /broken failed" in caplog.text
 
 
 def test_a_request_id_is_echoed_unless_it_could_forge_a_log_line(client: httpx.Client) -> None:
