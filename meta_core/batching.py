@@ -1,34 +1,70 @@
 """Many tasks of different sizes at once: group by shape, pad, stack, `torch.vmap`, split again."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from meta_core.episode import Episode, QuerySet, State, SupportSet
+from meta_core.errors import AdaptationDiverged
 from meta_core.functional import check_support
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.parallel import Workers
 
 Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def adapt_many(learner: Learner, supports: Sequence[SupportSet], *, options: AdaptOptions) -> list[State]:
+def adapt_many(
+    learner: Learner, supports: Sequence[SupportSet], *, options: AdaptOptions, workers: Workers | None = None
+) -> list[State]:
     """`learner.adapt` for tasks of any ways and shots; tasks of equal ways are adapted together.
 
     Args:
         learner: in `eval` mode.
         supports: one encoded support set a task.
         options: the same for all tasks.
+        workers: threads of this learner, for learners whose tasks are adapted one by one.
 
     Raises:
         InvalidSupportSet: for the first task that cannot be adapted to.
+        AdaptationDiverged: for the first whose state is not finite.
     """
     for support in supports:
         check_support(support)
-    if not learner.vectorized or learner.order_matters:
-        return [learner.adapt(support, options=options) for support in supports]
+    if learner.order_matters or _loops(learner, [support.weights for support in supports]):
+        states = _each(lambda own, support: own.adapt(support, options=options), learner, supports, workers)
+    else:
+        states = _adapt_stacked(learner, supports, options)
+    for state in states:
+        _check_finite(state.values(), "adapting to these examples", options)
+    return states
+
+
+def predict_many(
+    learner: Learner, states: Sequence[State], queries: Sequence[Tensor], *, workers: Workers | None = None
+) -> list[Tensor]:
+    """`learner.predict` for many tasks: one (Q, *features) a state → one (Q, C) each; equal shapes go together.
+
+    Raises:
+        AdaptationDiverged: for the first task whose logits are not finite.
+    """
+    if len(states) != len(queries):
+        raise ValueError(f"{len(states)} states came with {len(queries)} query tensors")
+    if _loops(learner, queries):
+        pairs = list(zip(states, queries, strict=True))
+        logits = _each(lambda own, pair: own.predict(*pair), learner, pairs, workers)
+    else:
+        logits = _predict_stacked(learner, states, queries)
+    for rows in logits:
+        _check_finite([rows], "classifying by this state", AdaptOptions())
+    return logits
+
+
+def _adapt_stacked(learner: Learner, supports: Sequence[SupportSet], options: AdaptOptions) -> list[State]:
     states: dict[int, State] = {}
     for indices in _groups([support.targets.shape[1] for support in supports]):
         stacked = _stack([supports[i] for i in indices])
@@ -37,12 +73,7 @@ def adapt_many(learner: Learner, supports: Sequence[SupportSet], *, options: Ada
     return [states[i] for i in range(len(supports))]
 
 
-def predict_many(learner: Learner, states: Sequence[State], queries: Sequence[Tensor]) -> list[Tensor]:
-    """`learner.predict` for many tasks: one (Q, *features) a state → one (Q, C) each; equal shapes go together."""
-    if len(states) != len(queries):
-        raise ValueError(f"{len(states)} states came with {len(queries)} query tensors")
-    if not learner.vectorized:
-        return [learner.predict(state, query) for state, query in zip(states, queries, strict=True)]
+def _predict_stacked(learner: Learner, states: Sequence[State], queries: Sequence[Tensor]) -> list[Tensor]:
     logits: dict[int, Tensor] = {}
     for indices in _groups([_state_shape(state) for state in states]):
         longest = max(len(queries[i]) for i in indices)
@@ -54,14 +85,15 @@ def predict_many(learner: Learner, states: Sequence[State], queries: Sequence[Te
 
 
 def encode_episode(learner: Learner, episode: Episode, *, precision: str = "fp32") -> Episode:
-    """A meta-batch with all its pictures sent through the encoder in one forward; features come back in float32."""
+    """A meta-batch, all pictures sent through the encoder in one forward; features are of the targets' precision."""
     support, query = episode.support.inputs, episode.query.inputs
     inputs = torch.cat([support.flatten(0, 1), query.flatten(0, 1)])
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
         features = learner.encode(inputs)
-    supports, queries = torch.split(features.float(), [support.shape[:2].numel(), query.shape[:2].numel()])
+    features = features.to(episode.support.targets.dtype)
+    supports, queries = torch.split(features, [support.shape[:2].numel(), query.shape[:2].numel()])
     return Episode(
         episode.support._replace(inputs=supports.view(*support.shape[:2], *supports.shape[1:])),
         episode.query._replace(inputs=queries.view(*query.shape[:2], *queries.shape[1:])),
@@ -75,6 +107,29 @@ def tasks_of(episode: Episode) -> Iterator[Episode]:
             SupportSet(*(tensor[task] for tensor in episode.support)),
             QuerySet(*(tensor[task] for tensor in episode.query)),
         )
+
+
+def _loops(learner: Learner, tensors: Sequence[Tensor]) -> bool:
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return not learner.vectorized or (learner.loops_on_cpu and on_cpu)
+
+
+def _each(
+    call: Callable[[Learner, Item], Result], learner: Learner, items: Sequence[Item], workers: Workers | None
+) -> list[Result]:
+    if workers is None or len(items) == 1:  # a single task has all cores to itself
+        return [call(learner, item) for item in items]
+    return workers.map(call, items)
+
+
+def _check_finite(tensors: Iterable[Tensor], doing: str, options: AdaptOptions) -> None:
+    if all(bool(tensor.isfinite().all()) for tensor in tensors):
+        return
+    given = ", ".join(f"{name} {value:g}" for name, value in options.given().items())
+    raise AdaptationDiverged(
+        f"{doing} left the finite numbers{f' with {given}' if given else ''}; take fewer steps or a smaller rate, "
+        "or look for pictures that are not what their labels say"
+    )
 
 
 def _groups(keys: Sequence[Key]) -> list[list[int]]:

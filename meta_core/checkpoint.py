@@ -49,6 +49,19 @@ def build_learner(learner: Part, backbone: Part, spec: InputSpec) -> Learner:
     return built
 
 
+def take_backbone(learner: Learner, folder: Path) -> None:
+    """Give `learner` the trained backbone of a model.
+
+    Raises:
+        InvalidCheckpoint: there is no such model, or its backbone has other weights.
+    """
+    found = load(folder)
+    try:
+        learner.backbone.load_state_dict(found.learner.backbone.state_dict())
+    except RuntimeError as error:
+        raise InvalidCheckpoint(f"{folder.name}: its backbone is not of the kind to start from: {error}") from error
+
+
 def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: dict[str, bytes] | None = None) -> Card:
     """Write a checkpoint; the folder appears complete or, if anything fails, not at all.
 

@@ -14,7 +14,12 @@ from meta_core.objectives import cross_entropy
 
 @dataclass(frozen=True)
 class AdaptOptions:
-    """What a request may change about adaptation; `None` leaves the learner's own value. Equal options batch."""
+    """What a request may change about adaptation; `None` leaves the learner's own value. Equal options batch.
+
+    Attributes:
+        steps: of the inner loop.
+        rate: factor on the learner's own inner learning rates.
+    """
 
     steps: int | None = None
     rate: float | None = None
@@ -40,6 +45,10 @@ class Learner(nn.Module, ABC):
     """True for a head bound to the ways and the class order it was trained with."""
     vectorized: ClassVar[bool] = True
     """False where adapting tasks one by one is faster than `torch.vmap`, or where it has no batching rule."""
+    loops_on_cpu: ClassVar[bool] = False
+    """True where `torch.vmap` pays on a GPU alone: convolutions with each task's own weights are slow on a CPU."""
+    encodes: ClassVar[bool] = True
+    """False where `encode` is the identity, so that an encoded example is the user's picture itself."""
     steps_to_learn: ClassVar[int] = 40
     """Meta-training steps on the contract test's tasks after which accuracy is clearly above chance."""
     limits: ClassVar[dict[str, tuple[float, float]]] = {}

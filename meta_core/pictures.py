@@ -61,6 +61,24 @@ class Pictures:
         counts = torch.bincount(self.labels, minlength=len(self.classes))
         return list(torch.split(order, counts.tolist()))
 
+    def with_rotations(self) -> "Pictures":
+        """Each class turned by 90°, 180° and 270° as a further class, as Vinyals et al. 2016 count them.
+
+        Raises:
+            InvalidDataset: the pictures are not square.
+        """
+        if self.images.shape[-1] != self.images.shape[-2]:
+            raise InvalidDataset(f"{self.source}: rotations need square pictures; these are {self.images.shape[-2:]}")
+        turns, count = range(4), len(self.classes)
+        return Pictures(
+            images=torch.cat([torch.rot90(self.images, turn, dims=(-2, -1)) for turn in turns]),
+            labels=torch.cat([self.labels + turn * count for turn in turns]),
+            classes=tuple(f"{name} turned {90 * turn}°" if turn else name for turn in turns for name in self.classes),
+            groups=self.groups * len(turns),
+            source=f"{self.source} with rotations as classes",
+            licence=self.licence,
+        )
+
     def hold_out(self, groups: Iterable[str]) -> tuple["Pictures", "Pictures"]:
         """Class-disjoint parts: the classes of all other groups, and those of `groups`.
 

@@ -8,6 +8,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 
+def say(line: str) -> None:
+    """A line on standard error, where the bars are."""
+    Console(stderr=True).print(line, highlight=False)
+
+
 class _EpisodesPerSecond(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f} episodes/s" if task.speed else "… episodes/s")

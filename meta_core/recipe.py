@@ -23,14 +23,16 @@ class Data(_Strict):
     """Which pictures train, which choose, which test; the three share no class."""
 
     train_split: str | None = Field(default=None, description="the reader's name; all classes where it is not given")
-    validation_groups: list[str] = Field(description="groups of that split which choose the weights and train nothing")
+    validation_split: str | None = Field(default=None, description="what chooses the weights and trains nothing")
+    validation_groups: list[str] = Field(default=[], description="or groups of the training split that do")
     test_split: str | None = Field(default=None, description="where the data have a part for testing")
     test_groups: list[str] = Field(default=[], description="where they have none: groups of the training split")
 
     @model_validator(mode="after")
-    def _one_test(self) -> "Data":
-        if (self.test_split is None) == (not self.test_groups):
-            raise ValueError("give test_split, or test_groups, and not both")
+    def _one_of_each(self) -> "Data":
+        for part in ("validation", "test"):
+            if (getattr(self, f"{part}_split") is None) == (not getattr(self, f"{part}_groups")):
+                raise ValueError(f"give {part}_split, or {part}_groups, and not both")
         return self
 
 
@@ -42,7 +44,8 @@ class Optimizer(_Strict):
     warmup_steps: int = Field(default=0, ge=0)
     steps: int = Field(ge=1)
     tasks_per_step: int = Field(default=1, ge=1)
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the encoder's forward pass in training")
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the network's forward pass in training")
+    clip_norm: float | None = Field(default=None, gt=0, description="longest meta-gradient; a longer one is shortened")
 
 
 class Validation(_Strict):
@@ -64,6 +67,7 @@ class Test(_Strict):
     shots: list[Count] = [1, 5]
     queries: Count = 15
     episodes: int = Field(default=1000, ge=2, description="two at least, or there is no interval to give")
+    rotations: bool = Field(default=False, description="quarter turns are further classes, as in Vinyals et al. 2016")
     lake: bool = Field(default=False, description="Lake's one-shot runs too, where the data hold them")
 
 
@@ -78,6 +82,7 @@ class Recipe(_Strict):
     input: InputSpec
     learner: Part
     backbone: Part
+    start_from: Name | None = Field(default=None, description="a model whose trained backbone this one starts with")
     tasks: Part
     data: Data
     optimizer: Optimizer

@@ -29,6 +29,7 @@ class Run:
     generator: torch.Generator
     step: int = 0
     seconds: float = 0.0
+    chunk: int | None = None
     best_accuracy: float = -1.0
     best: dict[str, Tensor] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
@@ -43,6 +44,7 @@ def save_run(run: Run, recipe: Recipe, path: Path) -> None:
         "generator": run.generator.get_state(),
         "torch_generator": torch.get_rng_state(),
         "progress": [run.step, run.seconds, run.best_accuracy],
+        "chunk": run.chunk,
         "best": run.best,
         "looks": [asdict(look) for look in run.looks],
     }
@@ -67,5 +69,6 @@ def restore_run(run: Run, recipe: Recipe, path: Path) -> None:
     run.generator.set_state(state["generator"])
     torch.set_rng_state(state["torch_generator"])
     run.step, run.seconds, run.best_accuracy = state["progress"]
+    run.chunk = state["chunk"]  # not chosen anew: batch norm's statistics are of a chunk
     run.best = state["best"]
     run.looks = [Look(**look) for look in state["looks"]]

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from meta_core import checkpoint
-from meta_core.batching import encode_episode, tasks_of
 from meta_core.card import Accuracy, Card, Training
 from meta_core.datasets import read_pictures
-from meta_core.device import pick_device
+from meta_core.device import cores, pick_device
 from meta_core.episode import TaskSource
 from meta_core.errors import InvalidRecipe, MissingExtra
 from meta_core.evaluate import (
@@ -27,9 +26,11 @@ from meta_core.evaluate import (
     lake_accuracy,
 )
 from meta_core.learner import Learner
+from meta_core.meta_step import meta_gradient, normalizes_batches, plan_chunk
+from meta_core.parallel import Workers
 from meta_core.pictures import Pictures, check_disjoint
 from meta_core.plots import training_curve
-from meta_core.progress import episodes_bar
+from meta_core.progress import episodes_bar, say
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
 from meta_core.run import Look, Run, restore_run, save_run
@@ -40,7 +41,15 @@ if TYPE_CHECKING:
 RESUME = "resume.pt"
 
 
-def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume: bool = False) -> Card:
+def train(
+    recipe: Recipe,
+    *,
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    resume: bool = False,
+    models: Path = Path("models"),
+) -> Card:
     """Meta-train as the recipe says and write the checkpoint to `out`.
 
     Beside the checkpoint, `out.run/` gets TensorBoard events and the file that an interrupted run resumes from; on a
@@ -52,11 +61,13 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
         out: the model's folder.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
         resume: go on from `out.run/resume.pt` if it is there.
+        models: where the model is that a recipe's `start_from` names.
 
     Raises:
         InvalidDataset: the pictures cannot be read or are too few.
         OverlappingSplits: training, validation and test share a class or a picture.
         InvalidRecipe: the file to resume from is of another recipe, or is there and `resume` was not asked for.
+        InvalidCheckpoint: the model to start from is not there, or its backbone does not fit.
         MissingExtra: the packages of `kshot[train]` are not installed.
     """
     device = pick_device(device)
@@ -68,7 +79,7 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
     for plan in _test_plans(recipe):
         check_plan(test, plan)
 
-    run, folder = start(recipe, device), out.with_name(f"{out.name}.run")
+    run, folder = start(recipe, device, models=models), out.with_name(f"{out.name}.run")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / RESUME).is_file():
         if not resume:
@@ -79,9 +90,14 @@ def train(recipe: Recipe, *, data: Path, out: Path, device: str = "auto", resume
     began, per_step = time.monotonic() - run.seconds, recipe.optimizer.tasks_per_step
     losses: list[float] = []
 
-    with _events(folder, run.step) as events, episodes_bar("meta-training") as bar:
+    with (
+        task_workers(run.learner, device) as workers,
+        _events(folder, run.step) as events,
+        episodes_bar("meta-training") as bar,
+    ):
+        _plan(run, source, recipe.optimizer, workers)
         while run.step < recipe.optimizer.steps:
-            losses.append(step(run, source, recipe.optimizer))
+            losses.append(step(run, source, recipe.optimizer, workers))
             bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
             if run.step % recipe.validation.every == 0 or run.step == recipe.optimizer.steps:
                 accuracy, loss = validate(run, validation, recipe), statistics.fmean(losses)
@@ -120,9 +136,13 @@ def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
     else:
         test = read_pictures(data, recipe.input, split=wanted.test_split)
     check_disjoint(training, test)
-    training, validation = training.hold_out(wanted.validation_groups)
+    if wanted.validation_groups:
+        training, validation = training.hold_out(wanted.validation_groups)
+    else:
+        validation = read_pictures(data, recipe.input, split=wanted.validation_split)
+        check_disjoint(validation, test)
     check_disjoint(training, validation)
-    return training, validation, test
+    return training, validation, test.with_rotations() if recipe.test.rotations else test
 
 
 def learning_rate(step: int, optimizer: Optimizer) -> float:
@@ -144,35 +164,68 @@ def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> 
     return rows
 
 
-def start(recipe: Recipe, device: str) -> Run:
-    """A run at step 0."""
+def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
+    """A run at step 0.
+
+    Raises:
+        InvalidCheckpoint: the model to start from is not there, or its backbone does not fit.
+    """
     torch.manual_seed(recipe.seed)  # torch's layers draw their first weights, and dropout, from the global generator
     learner = checkpoint.build_learner(recipe.learner, recipe.backbone, recipe.input)
-    learner = learner.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        learner.parameters(), lr=recipe.optimizer.rate, weight_decay=recipe.optimizer.weight_decay
-    )
+    if recipe.start_from is not None:
+        checkpoint.take_backbone(learner, models / recipe.start_from)
+    learner = learner.to(device)
+    if learner.encodes:  # the few pictures of one task are faster as they are
+        learner = learner.to(memory_format=torch.channels_last)
+    named = dict(learner.named_parameters())
+    weights = [weight for name, weight in named.items() if not name.startswith("rates.")]
+    rates = [
+        rate for name, rate in named.items() if name.startswith("rates.")
+    ]  # decay would pull them to no adaptation
+    groups: list[dict[str, Any]] = [{"params": weights}, *([{"params": rates, "weight_decay": 0.0}] if rates else [])]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.optimizer.rate, weight_decay=recipe.optimizer.weight_decay)
     return Run(learner=learner, optimizer=optimizer, generator=torch.Generator().manual_seed(recipe.seed))
 
 
-def step(run: Run, source: TaskSource, settings: Optimizer) -> float:
-    """One meta-batch: encode all tasks in one forward, each task's meta-loss, backward, step."""
+def step(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | None = None) -> float:
+    """One meta-batch: encode the tasks in one forward, each task's meta-loss, backward, step."""
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.step, settings)
-    run.learner.train()
-    encoded = encode_episode(
-        run.learner, source.sample(settings.tasks_per_step, run.generator), precision=settings.precision
+    loss = meta_gradient(
+        run.learner.train(),
+        source.sample(settings.tasks_per_step, run.generator),
+        chunk=run.chunk or settings.tasks_per_step,
+        precision=settings.precision,
+        generator=run.generator,
+        progress=run.step / settings.steps,
+        workers=workers,
     )
-    losses = [
-        run.learner.meta_loss(task, generator=run.generator, progress=run.step / settings.steps)
-        for task in tasks_of(encoded)
-    ]
-    loss = torch.stack(losses).mean()
-    run.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    if settings.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(run.learner.parameters(), settings.clip_norm)
     run.optimizer.step()
     run.step += 1
-    return loss.item()
+    return loss
+
+
+@contextlib.contextmanager
+def task_workers(learner: Learner, device: str) -> Iterator[Workers | None]:
+    """A thread a core for learners whose tasks go one by one on a CPU; nothing for the others."""
+    if device != "cpu" or not learner.loops_on_cpu or normalizes_batches(learner.train()):
+        yield None
+        return
+    workers = Workers(learner, count=cores())
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def _plan(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | None) -> None:
+    """Choose the chunk, once for all of a run's parts, and say what a step will take before the first."""
+    episode = source.sample(settings.tasks_per_step, torch.Generator().manual_seed(0))
+    plan = plan_chunk(run.learner.train(), episode, precision=settings.precision, workers=workers)
+    run.chunk = run.chunk or plan.tasks
+    say(plan._replace(tasks=run.chunk).describe(of=settings.tasks_per_step))
 
 
 def validate(run: Run, validation: Pictures, recipe: Recipe) -> float:

@@ -45,11 +45,16 @@ def write_npz(path: Path, *, classes: int = 16, drawings: int = 6, side: int = 1
     return path
 
 
+def encodes(name: str) -> bool:
+    """Whether a registered learner encodes at all; one that adapts the whole network needs a norm a picture."""
+    return bool(LEARNERS.build(name, backbone=torch.nn.Identity()).encodes)
+
+
 def small_learner(name: str, *, shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **options: Any) -> Learner:
     """A registered learner on a narrow Conv-4 whose batch norms have seen pictures; in `eval` mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's layers draw their first weights from the global generator
-        backbone = BACKBONES.build("conv4", input_shape=shape, width=8)
+        backbone = BACKBONES.build("conv4", input_shape=shape, width=8, norm="batch" if encodes(name) else "group")
         learner: Learner = LEARNERS.build(name, backbone=backbone, **options)
         with torch.no_grad():
             for _ in range(5):

@@ -1,0 +1,77 @@
+"""ANIL, almost no inner loop (Raghu, Raghu, Bengio & Vinyals 2020, "Rapid Learning or Feature Reuse?")."""
+
+import math
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from meta_core import heads
+from meta_core.episode import State, SupportSet
+from meta_core.functional import check_support
+from meta_core.inner_loop import Weights, balanced_cross_entropy, descend, gradient, is_vmapped
+from meta_core.learner import AdaptOptions, Learner
+from meta_core.rates import InnerRates, RatesKind
+
+
+class ANIL(Learner):
+    """MAML whose inner loop moves the head alone (section 4); the backbone is the same for every user.
+
+    Differs from the paper: any number of ways, since the head's rows start equal (`heads.equal_rows`); the head's
+    inner learning rates are learned, one a step, and multiplied by the ways (`heads.per_way`); every class weighs the
+    same in the inner loss; the head's steps see features that are centred (`heads.centred`) and divided by the square
+    root of their number, so that a rate means the same for all backbones.
+
+    Args:
+        backbone: (N, *input) → (N, D).
+        steps: inner steps; a request may set them, and steps past these take the last one's rate.
+        rate: where the inner learning rates start.
+        rates: whether each step has one of its own that is learned, or all have `rate` for ever.
+    """
+
+    limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 100), "rate": (0.01, 10)}
+
+    def __init__(
+        self, *, backbone: nn.Module, steps: int = 5, rate: float = 1.0, rates: RatesKind = "layer_step"
+    ) -> None:
+        super().__init__(backbone=backbone)
+        self.steps = steps
+        self.rates = InnerRates(
+            dict.fromkeys(heads.NAMES, ()), dict.fromkeys(heads.NAMES, rate), steps=steps, kind=rates
+        )
+
+    def adapt(self, support: SupportSet, *, options: AdaptOptions) -> State:
+        """Features (S, D) → `head.weight` (C, D) and `head.bias` (C,)."""
+        self.check_options(options)
+        check_support(support)
+        features, centre = heads.centred(_scaled(support.inputs), support)
+        differentiable = torch.is_grad_enabled()
+        head: Weights = heads.equal_rows(features, support)
+        for step in range(self.steps if options.steps is None else int(options.steps)):
+            direction = gradient(
+                partial(_loss, features=features, support=support),
+                head,
+                second_order=differentiable,
+                vmapped=is_vmapped(support),
+            )
+            rates = self.rates.at(step, factor=options.rate or 1.0)
+            head = descend(head, direction, heads.per_way(rates, support))
+        return heads.uncentred(head, centre)
+
+    def predict(self, state: State, query: Tensor) -> Tensor:
+        """Features (Q, D) → (Q, C)."""
+        return heads.linear(state, _scaled(query))
+
+
+def build(*, backbone: nn.Module, steps: int = 5, rate: float = 1.0, rates: RatesKind = "layer_step") -> ANIL:
+    """An ANIL around `backbone`."""
+    return ANIL(backbone=backbone, steps=steps, rate=rate, rates=rates)
+
+
+def _loss(head: Weights, *, features: Tensor, support: SupportSet) -> Tensor:
+    return balanced_cross_entropy(heads.linear(head, features), support)
+
+
+def _scaled(features: Tensor) -> Tensor:
+    return features / math.sqrt(features.shape[-1])

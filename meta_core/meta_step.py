@@ -1,0 +1,162 @@
+"""One meta-batch's gradient, in chunks of tasks that fit the memory, and what that takes."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from meta_core.batching import encode_episode, tasks_of
+from meta_core.device import free_bytes
+from meta_core.episode import Episode, QuerySet, SupportSet
+from meta_core.learner import Learner
+from meta_core.parallel import Workers
+
+_SHARE = 0.5
+"""Of the free memory: the rest is for gradients, optimizer, workspaces and other people."""
+
+
+class ChunkPlan(NamedTuple):
+    """How a meta-batch is cut.
+
+    Attributes:
+        tasks: of a chunk, whose graph is in memory at once.
+        task_bytes: that one task's graph takes.
+        free: bytes of the device's memory.
+    """
+
+    tasks: int
+    task_bytes: int
+    free: int
+
+    def describe(self, *, of: int) -> str:
+        """One line for whoever is about to wait."""
+        whole, chunk = self.task_bytes * of, self.task_bytes * self.tasks
+        return (
+            f"a task's graph takes {_mib(self.task_bytes)}, a step's {of} would take {_mib(whole)}; "
+            f"{_mib(self.free)} is free: {self.tasks} at a time, {_mib(chunk)}"
+        )
+
+
+def plan_chunk(learner: Learner, episode: Episode, *, precision: str, workers: Workers | None) -> ChunkPlan:
+    """Measure what one task's meta-gradient keeps in memory and choose how many tasks fit.
+
+    Args:
+        learner: as it will be trained; it is not changed.
+        episode: a meta-batch of the kind to come.
+        precision: of the encoder's forward pass.
+        workers: threads that take a task each, or None.
+    """
+    device = episode.support.inputs.device
+    task_bytes = max(1, graph_bytes(learner, chunk_of(episode, 0, 1), precision=precision))
+    free = free_bytes(device)
+    fitting, tasks = max(1, int(_SHARE * free / task_bytes)), len(episode.support.weights)
+    if workers is not None:  # each thread is done with a task's graph before it begins the next
+        return ChunkPlan(min(workers.count, tasks), task_bytes, free)
+    return ChunkPlan(min(tasks, fitting), task_bytes, free)
+
+
+def graph_bytes(learner: Learner, episode: Episode, *, precision: str) -> int:
+    """Bytes of the tensors that autograd keeps for one meta-batch's gradient, parameters aside."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in learner.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    buffers = {name: buffer.clone() for name, buffer in learner.named_buffers()}
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        # Progress 1: where the order is annealed, the second is at the end, and takes the most.
+        losses = _losses(learner, episode, precision=precision, generator=torch.Generator(), progress=1.0)
+        del losses
+    for name, buffer in learner.named_buffers():
+        buffer.data.copy_(buffers[name])
+    return sum(kept.values())
+
+
+def meta_gradient(
+    learner: Learner,
+    episode: Episode,
+    *,
+    chunk: int,
+    precision: str,
+    generator: torch.Generator,
+    progress: float,
+    workers: Workers | None = None,
+) -> float:
+    """Set every parameter's `grad` to that of the tasks' mean meta-loss, and return the loss.
+
+    Args:
+        learner: in training mode.
+        episode: a meta-batch.
+        chunk: tasks whose graph is in memory at once. Batch norm's statistics are of one chunk.
+        precision: of the encoder's forward pass.
+        generator: for learners that want noise.
+        progress: as for `Learner.meta_loss`.
+        workers: threads that take a task each. The sum is taken in the tasks' order, so that it does not depend on
+            which thread was faster.
+    """
+    tasks = len(episode.support.weights)
+    learner.zero_grad()
+    if workers is None:
+        total = 0.0
+        for start in range(0, tasks, chunk):
+            part = chunk_of(episode, start, start + chunk)
+            losses = _losses(learner, part, precision=precision, generator=generator, progress=progress)
+            loss = losses.sum() / tasks
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+    def one(own: Learner, task: Episode) -> tuple[float, list[Tensor]]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = own.meta_loss(task, generator=generator, progress=progress)
+        wanted = [parameter for parameter in own.parameters() if parameter.requires_grad]
+        return loss.item(), list(torch.autograd.grad(loss, wanted, materialize_grads=True))
+
+    done = workers.map(one, list(tasks_of(episode)))
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    for position, parameter in enumerate(trained):
+        parameter.grad = torch.stack([gradients[position] for _, gradients in done]).mean(0)
+    return sum(loss for loss, _ in done) / tasks
+
+
+def chunk_of(episode: Episode, start: int, stop: int) -> Episode:
+    """Tasks `start` to `stop` of a meta-batch."""
+    return Episode(
+        SupportSet(*(tensor[start:stop] for tensor in episode.support)),
+        QuerySet(*(tensor[start:stop] for tensor in episode.query)),
+    )
+
+
+def vmaps_tasks(learner: Learner, device: torch.device) -> bool:
+    """Whether a chunk's tasks are adapted as one stack by `torch.vmap`, which pays for per-task weights on a GPU.
+
+    Not where an affine batch norm on batch statistics, layer norm or instance norm is inside: their second-order
+    gradient under `torch.vmap` is silently wrong, while the loss and the first-order gradient are exact.
+    """
+    wrong = (nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+    risky = normalizes_batches(learner) or any(isinstance(module, wrong) for module in learner.modules())
+    return learner.vectorized and learner.loops_on_cpu and device.type != "cpu" and not risky
+
+
+def normalizes_batches(module: nn.Module) -> bool:
+    """Whether a layer normalizes by the batch it sees, and keeps statistics of it that threads would write at once."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training for layer in module.modules())
+
+
+def _losses(
+    learner: Learner, episode: Episode, *, precision: str, generator: torch.Generator, progress: float
+) -> Tensor:
+    """(T,)"""
+    encoded = encode_episode(learner, episode, precision=precision)
+    if vmaps_tasks(learner, encoded.support.inputs.device):
+        return torch.vmap(lambda task: learner.meta_loss(task, generator=generator, progress=progress))(encoded)
+    losses = [learner.meta_loss(task, generator=generator, progress=progress) for task in tasks_of(encoded)]
+    return torch.stack(losses)
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

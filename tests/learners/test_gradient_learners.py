@@ -1,0 +1,240 @@
+"""Meta-gradients of learners that adapt by gradient, in float64: finite differences, a plain loop, stacked tasks."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from meta_core import heads
+from meta_core.backbones import conv4
+from meta_core.batching import tasks_of
+from meta_core.episode import Episode
+from meta_core.learner import AdaptOptions, Learner
+from meta_core.learners.maml import MAML
+from meta_core.meta_step import meta_gradient, vmaps_tasks
+from meta_core.parallel import Workers
+from meta_core.registry import LEARNERS
+from tests.learners import plain_maml
+from tests.learners.made_up_tasks import sample
+
+SIDE, WAYS, SHOTS = 12, 3, 2
+KINDS: dict[str, dict[str, Any]] = {
+    "maml": {"rate": 0.3, "head_rate": 0.2},
+    "meta_sgd": {"rate": 0.3, "head_rate": 0.2},
+    "proto_maml": {"rate": 0.2, "head_rate": 0.1, "scale": 0.05},
+    "fomaml": {"rate": 0.3, "head_rate": 0.2},
+}
+NORMS = ("group", "batch", "frozen")
+STEPS = (1, 5)
+
+
+def made(name: str, *, norm: str, steps: int, **options: Any) -> MAML:
+    """A learner of two blocks in float64, in training mode as the trainer has it; no two rates are alike."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        full = conv4.build(input_shape=(1, SIDE, SIDE), width=8, norm="group" if norm == "group" else "batch")
+        backbone = nn.Sequential(*list(full)[:2], nn.Flatten())
+        learner: MAML = LEARNERS.build(name, backbone=backbone, steps=steps, **KINDS[name], **options)
+    learner.double().train()
+    for buffer_name, buffer in learner.named_buffers():
+        if "running" in buffer_name:
+            buffer.copy_(torch.rand(buffer.shape, generator=generator, dtype=torch.float64) + 0.5)
+    for parameter in learner.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.data.mul_(1 + 0.1 * noise)
+    if norm == "frozen":
+        learner.eval()
+    return learner
+
+
+def episode(tasks: int = 2) -> Episode:
+    drawn = sample(tasks, torch.Generator().manual_seed(5), ways=WAYS, shots=SHOTS, queries=2)
+    support = drawn.support._replace(
+        inputs=drawn.support.inputs[..., 8 : 8 + SIDE, 8 : 8 + SIDE].double(),
+        targets=drawn.support.targets.double(),
+        weights=drawn.support.weights.double(),
+    )
+    query = drawn.query._replace(
+        inputs=drawn.query.inputs[..., 8 : 8 + SIDE, 8 : 8 + SIDE].double(), targets=drawn.query.targets.double()
+    )
+    return Episode(support, query)
+
+
+def loss_of(learner: Learner, tasks: Episode) -> Tensor:
+    generator = torch.Generator()
+    losses = [learner.meta_loss(task, generator=generator, progress=0.5) for task in tasks_of(tasks)]
+    return torch.stack(losses).mean()
+
+
+def plain_loss(learner: MAML, tasks: Episode, *, norm: str, name: str, steps: int) -> Tensor:
+    blocks = [(learner.backbone[i][0], learner.backbone[i][1]) for i in range(2)]  # type: ignore[index]
+    running = [(n.running_mean, n.running_var) for _, n in blocks] if norm == "frozen" else ()
+    net = plain_maml.Net(norm, running)  # type: ignore[arg-type]
+    weights = [weight for conv, n in blocks for weight in (conv.weight, n.weight, n.bias)]
+    names = [key for key, _ in learner.backbone.named_parameters()] + [heads.WEIGHT, heads.BIAS]
+    rates = [[learner.rates.at(step)[key] for key in names] for step in range(steps)]
+    losses = []
+    for task in tasks_of(tasks):
+        support = (task.support.inputs, task.support.targets.argmax(-1))
+        query = (task.query.inputs, task.query.targets.argmax(-1))
+        scale = learner.scale if name == "proto_maml" else None
+        losses.append(
+            plain_maml.meta_loss(
+                net, weights, support, query, rates=rates, prototypes=scale, first_order=name == "fomaml"
+            )
+        )
+    return torch.stack(losses).mean()
+
+
+def gradients(learner: Learner, loss: Tensor) -> dict[str, Tensor]:
+    named = dict(learner.named_parameters())
+    found = torch.autograd.grad(loss, list(named.values()), materialize_grads=True)
+    return dict(zip(named, found, strict=True))
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], *, tolerance: float) -> None:
+    """Relative L2 difference of each weight's gradient, and none of them all zero."""
+    largest = max(float(gradient.norm()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert float((found[name] - gradient).norm()) <= tolerance * max(float(gradient.norm()), 1e-3 * largest), name
+    assert largest > 1e-3
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", KINDS)
+def test_the_meta_gradient_is_that_of_a_plain_loop(name: str, norm: str, steps: int) -> None:
+    learner, tasks = made(name, norm=norm, steps=steps), episode()
+    loss = loss_of(learner, tasks)
+    plain = plain_loss(learner, tasks, norm=norm, name=name, steps=steps)
+    torch.testing.assert_close(loss, plain, rtol=1e-10, atol=0)
+    assert_same(gradients(learner, loss), gradients(learner, plain), tolerance=1e-8)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "fomaml"])
+def test_the_meta_gradient_agrees_with_finite_differences(name: str, norm: str, steps: int) -> None:
+    """Along a random direction of each weight tensor."""
+    learner, tasks = made(name, norm=norm, steps=steps), episode(1)
+    exact, generator = gradients(learner, loss_of(learner, tasks)), torch.Generator().manual_seed(9)
+    for key, parameter in learner.named_parameters():
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        direction /= direction.norm()
+        slope = slope_along(learner, tasks, parameter, direction)
+        assert slope == pytest.approx(float((exact[key] * direction).sum()), rel=1e-5, abs=1e-8), key
+
+
+def slope_along(learner: Learner, tasks: Episode, parameter: nn.Parameter, direction: Tensor) -> float:
+    """Central difference."""
+    width, start, sides = 1e-6, parameter.detach().clone(), []
+    for sign in (1, -1):
+        parameter.data.copy_(start + sign * width * direction)
+        sides.append(float(loss_of(learner, tasks).detach()))
+    parameter.data.copy_(start)
+    return (sides[0] - sides[1]) / (2 * width)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", KINDS)
+def test_stacked_tasks_give_the_meta_gradient_of_single_ones(name: str, norm: str, steps: int) -> None:
+    """As they are stacked on a GPU; whatever the rule there would stack must be right under `torch.vmap`.
+
+    It is not for affine batch, layer and instance norm: the loss is exact, the second-order gradient silently off.
+    """
+    learner, tasks, generator = made(name, norm=norm, steps=steps), episode(), torch.Generator()
+    if not vmaps_tasks(learner, torch.device("cuda")):
+        pytest.skip("not stacked")
+    losses = torch.vmap(lambda task: learner.meta_loss(task, generator=generator, progress=0.5))(tasks)
+    assert_same(gradients(learner, losses.mean()), gradients(learner, loss_of(learner, tasks)), tolerance=1e-8)
+
+
+def test_batches_normalized_by_their_own_statistics_are_never_stacked() -> None:
+    for norm, stacked in (("group", True), ("batch", False)):
+        assert vmaps_tasks(made("maml", norm=norm, steps=1), torch.device("cuda")) is stacked
+
+
+@pytest.mark.parametrize("norm", ["group", "frozen"])
+def test_threads_and_chunks_give_the_same_meta_gradient(norm: str) -> None:
+    learner, tasks = made("maml", norm=norm, steps=2), episode(5)
+    expected = gradients(learner, loss_of(learner, tasks))
+    workers = Workers(learner, count=2)
+    for chunk, some in ((5, None), (2, None), (1, workers)):
+        loss = meta_gradient(
+            learner,
+            tasks,
+            chunk=chunk,
+            precision="fp32",
+            generator=torch.Generator(),
+            progress=0.5,
+            workers=some,
+        )
+        assert loss == pytest.approx(float(loss_of(learner, tasks).detach()), rel=1e-12)
+        found = {name: parameter.grad for name, parameter in learner.named_parameters()}
+        assert_same(found, expected, tolerance=1e-10)  # type: ignore[arg-type]
+    workers.close()
+
+
+def test_the_gradient_below_equal_rows_is_zero() -> None:
+    """Why the first step may leave the backbone alone: computed, it does not move."""
+    learner, tasks = made("maml", norm="group", steps=1), episode(1)
+    task = next(tasks_of(tasks))
+    weights = dict(learner.backbone.named_parameters())
+    features, centre = heads.centred(learner._features(weights, task.support.inputs), task.support)
+    whole = weights | heads.equal_rows(features, task.support)
+    loss = learner._support_loss(whole, support=task.support, centre=centre, known=None)
+    below = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
+    assert max(float(gradient.detach().abs().max()) for gradient in below) < 1e-15
+
+
+def test_meta_sgd_learns_a_rate_for_each_weight() -> None:
+    learner = made("meta_sgd", norm="group", steps=2)
+    shapes = {name: weight.shape for name, weight in learner.backbone.named_parameters()}
+    rates = learner.rates.at(0)
+    assert all(rates[name].shape == shape for name, shape in shapes.items())
+    found = gradients(learner, loss_of(learner, episode(1)))
+    assert all(float(gradient.abs().max()) > 0 for name, gradient in found.items() if name.startswith("rates."))
+
+
+def test_without_a_step_equal_rows_know_nothing_and_prototypes_answer_as_protonet() -> None:
+    task = next(tasks_of(episode(1)))
+    none = AdaptOptions(steps=0)
+    plain, proto = (made(name, norm="group", steps=2).eval() for name in ("maml", "proto_maml"))
+    unmoved = plain.predict(plain.adapt(task.support, options=none), task.query.inputs)
+    assert torch.equal(unmoved, torch.zeros_like(unmoved))
+    answers = proto.predict(proto.adapt(task.support, options=none), task.query.inputs).softmax(-1)
+    protonet = LEARNERS.build("protonet", backbone=proto.backbone, scale=KINDS["proto_maml"]["scale"]).double().eval()
+    encoded = task.support._replace(inputs=protonet.encode(task.support.inputs))
+    state = protonet.adapt(encoded, options=AdaptOptions())
+    expected = protonet.predict(state, protonet.encode(task.query.inputs)).softmax(-1)
+    torch.testing.assert_close(answers, expected, rtol=0, atol=1e-6)
+
+
+def test_annealing_goes_from_the_first_order_to_the_second() -> None:
+    generator, task = torch.Generator(), next(tasks_of(episode(1)))
+    annealed = made("maml", norm="group", steps=3, first_order_until=0.5)
+    first, second = made("fomaml", norm="group", steps=3), made("maml", norm="group", steps=3)
+    for progress, like in ((0.4, first), (0.6, second)):
+        found = gradients(annealed, annealed.meta_loss(task, generator=generator, progress=progress))
+        expected = gradients(like, like.meta_loss(task, generator=generator, progress=progress))
+        assert_same(found, expected, tolerance=1e-12)
+    differ = gradients(second, second.meta_loss(task, generator=generator, progress=0))
+    assert float((differ["backbone.0.0.weight"] - expected_first(first, task)).norm()) > 1e-4
+
+
+def expected_first(first: MAML, task: Episode) -> Tensor:
+    return gradients(first, first.meta_loss(task, generator=torch.Generator(), progress=0))["backbone.0.0.weight"]
+
+
+def test_the_multi_step_loss_ends_with_the_last_step_alone() -> None:
+    generator, task = torch.Generator(), next(tasks_of(episode(1)))
+    learner, plain = made("maml", norm="group", steps=3, multi_step_until=0.5), made("maml", norm="group", steps=3)
+    assert learner._step_shares(0) == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+    assert learner._step_shares(0.25) == pytest.approx([0, 1 / 6, 1 / 6, 4 / 6])
+    for progress, same in ((0.0, False), (0.75, True)):
+        loss = learner.meta_loss(task, generator=generator, progress=progress)
+        last = plain.meta_loss(task, generator=generator, progress=progress)
+        assert bool(torch.isclose(loss, last, rtol=1e-12)) is same
