@@ -1,5 +1,7 @@
 """One meta-batch's gradient, in chunks of tasks that fit the memory, and what that takes."""
 
+import weakref
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -56,24 +58,52 @@ def plan_chunk(learner: Learner, episode: Episode, *, precision: str, workers: W
 
 
 def graph_bytes(learner: Learner, episode: Episode, *, precision: str) -> int:
-    """Bytes of the tensors that autograd keeps for one meta-batch's gradient, parameters aside."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in learner.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    """Bytes that autograd holds at most at once for one meta-batch's gradient, parameters aside."""
+    ledger = _Ledger({tensor.untyped_storage().data_ptr() for tensor in learner.parameters()})
     buffers = {name: buffer.clone() for name, buffer in learner.named_buffers()}
-    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(ledger.enter, lambda kept: kept.tensor):
         # Progress 1: where the order is annealed, the second is at the end, and takes the most.
         losses = _losses(learner, episode, precision=precision, generator=torch.Generator(), progress=1.0)
         del losses
     for name, buffer in learner.named_buffers():
         buffer.data.copy_(buffers[name])
-    return sum(kept.values())
+    return ledger.most
+
+
+class _Ledger:
+    """Counts the storages that autograd keeps, each once, until the last of its keepers lets go.
+
+    Args:
+        not_counted: addresses of storages that are there anyway.
+    """
+
+    def __init__(self, not_counted: set[int]) -> None:
+        self._not_counted = not_counted
+        self._keepers: Counter[int] = Counter()
+        self._now = 0
+        self.most = 0
+
+    def enter(self, tensor: Tensor) -> "_Kept":
+        """A tensor is saved; what is returned leaves the ledger when it is dropped."""
+        storage = tensor.untyped_storage()
+        address, size = storage.data_ptr(), 0 if storage.data_ptr() in self._not_counted else storage.nbytes()
+        self._now += 0 if self._keepers[address] else size
+        self._keepers[address] += 1
+        self.most = max(self.most, self._now)
+        kept = _Kept(tensor)
+        weakref.finalize(kept, self._leave, address, size)
+        return kept
+
+    def _leave(self, address: int, size: int) -> None:
+        self._keepers[address] -= 1
+        self._now -= 0 if self._keepers[address] else size
+
+
+class _Kept:
+    """A saved tensor that can be watched; tensors themselves are handed out anew."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
 
 
 def meta_gradient(

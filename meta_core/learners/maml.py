@@ -52,6 +52,7 @@ class MAML(Learner):
 
     encodes: ClassVar[bool] = False
     loops_on_cpu: ClassVar[bool] = True
+    steps_to_learn: ClassVar[int] = 25
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 20), "rate": (0.01, 10)}
 
     def __init__(
@@ -108,7 +109,7 @@ class MAML(Learner):
 
     def meta_loss(self, episode: Episode, *, generator: torch.Generator, progress: float) -> Tensor:  # noqa: ARG002
         """The queries' cross-entropy after adaptation (Algorithm 2), or after every step while MAML++'s devices say."""
-        second_order = progress >= self.first_order_until
+        second_order = self.first_order_until < 1 and progress >= self.first_order_until
         steps = self.trajectory(episode.support, options=AdaptOptions(), second_order=second_order)
         shares = self._step_shares(progress)
         losses = [

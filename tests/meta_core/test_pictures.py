@@ -83,3 +83,20 @@ def test_splits_that_share_a_picture_under_another_name_are_refused(pictures: Pi
     copied = dataclasses.replace(second, images=torch.cat([first.images[:1], second.images[1:]]))
     with pytest.raises(OverlappingSplits, match=r"1 pictures.*class03"):
         check_disjoint(first, copied)
+
+
+def test_rotations_are_further_classes_of_the_same_group(pictures: Pictures) -> None:
+    turned = pictures.with_rotations()
+    assert len(turned.classes) == len(set(turned.classes)) == 16
+    assert turned.groups == GROUPS * 4
+    assert "rotations" in turned.source
+    for turn in range(4):
+        for number in range(4):
+            found = turned.images[turned.labels == number + 4 * turn]
+            assert torch.equal(found, torch.rot90(pictures.images[pictures.labels == number], turn, dims=(-2, -1)))
+
+
+def test_rotations_of_pictures_that_are_not_square_are_refused(pictures: Pictures) -> None:
+    oblong = dataclasses.replace(pictures, images=pictures.images[..., :-2])
+    with pytest.raises(InvalidDataset, match="square"):
+        oblong.with_rotations()

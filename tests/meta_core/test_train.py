@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 import meta_core.tasks
 from meta_core.checkpoint import load
-from meta_core.errors import InvalidDataset, InvalidRecipe, OverlappingSplits
+from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidRecipe, OverlappingSplits
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
-from meta_core.train import learning_rate, start, train
+from meta_core.train import learning_rate, splits, start, train
 from tests.made_up import tiny_recipe, write_npz
 from tests.service.running import digits
 
@@ -244,3 +244,63 @@ def test_the_training_part_and_the_test_part_are_both_named_or_refused() -> None
     for test in ({}, {"test_split": "test", "test_groups": ["a"]}):
         with pytest.raises(ValidationError, match="test_groups, and not both"):
             tiny_recipe(data={"validation_groups": ["b"], **test})
+
+
+def maml_recipe(**changes: Any) -> Recipe:
+    learner = {"name": "maml", "options": {"steps": 2, "first_order_until": 0.5}}
+    backbone = {"name": "conv4", "options": {"width": 8, "norm": "group"}}
+    return tiny_recipe(learner=learner, backbone=backbone, **changes)
+
+
+def test_a_learner_that_adapts_by_gradient_is_trained_in_threads_to_the_same_weights(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bit for bit, whichever thread is faster; what a step takes in memory is said first."""
+    for name in ("one", "two"):
+        train(maml_recipe(), data=data, out=tmp_path / name, device="cpu")
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a task's graph takes" in said
+    assert "at a time" in said
+    card = load(tmp_path / "one").card
+    assert set(card.adapt) == {"steps", "rate"}
+    assert card.state_bytes.fixed > 0
+
+
+def test_rates_are_learned_and_do_not_decay(data: Path) -> None:
+    run = start(maml_recipe(), "cpu")
+    groups = {len(group["params"]): group["weight_decay"] for group in run.optimizer.param_groups}
+    assert groups[1] == 0.0
+    assert len(groups) == 2
+
+
+def test_validation_may_be_a_split_of_its_own(tmp_path: Path) -> None:
+    parts = np.arange(16) // 2 % 3  # whole alphabets
+    data = write_npz(tmp_path / "made.npz", vinyals=parts)
+    own = {"train_split": "vinyals-train", "validation_split": "vinyals-val", "test_split": "vinyals-test"}
+    recipe = tiny_recipe(data=own, test={"ways": [2], "shots": [1], "queries": 2, "episodes": 5, "rotations": True})
+    training, validation, test = splits(recipe, data)
+    assert [len(part.classes) for part in (training, validation, test)] == [6, 6, 16]
+    assert not set(training.classes) & set(validation.classes)
+    assert "rotations" in test.source
+
+
+def test_validation_is_named_in_one_way() -> None:
+    for named in ({}, {"validation_split": "a", "validation_groups": ["b"]}):
+        with pytest.raises(ValidationError, match="give validation_split, or validation_groups"):
+            tiny_recipe(data={"test_split": "evaluation", **named})
+
+
+def test_a_run_may_start_with_another_models_backbone(trained: Path, recipe: Recipe) -> None:
+    models = trained.parent
+    later = recipe.model_copy(update={"start_from": trained.name, "seed": 5})
+    run = start(later, "cpu", models=models)
+    taken, given = run.learner.backbone.state_dict(), load(trained).learner.backbone.state_dict()
+    assert all(torch.equal(taken[name], given[name]) for name in given)
+
+
+def test_a_backbone_that_does_not_fit_is_refused_by_name(trained: Path) -> None:
+    with pytest.raises(InvalidCheckpoint, match="tiny: its backbone"):
+        start(maml_recipe(start_from="tiny"), "cpu", models=trained.parent)
+    with pytest.raises(InvalidCheckpoint, match="nowhere"):
+        start(maml_recipe(start_from="nowhere"), "cpu", models=trained.parent)
