@@ -174,7 +174,10 @@ def vmaps_tasks(learner: Learner, device: torch.device) -> bool:
 
 def normalizes_batches(module: nn.Module) -> bool:
     """Whether a layer normalizes by the batch it sees, and keeps statistics of it that threads would write at once."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training for layer in module.modules())
+    return any(
+        isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or not layer.track_running_stats)
+        for layer in module.modules()
+    )
 
 
 def _losses(
