@@ -30,7 +30,7 @@ class InnerRates(nn.Module):
         if kind == "weight":
             self.of_weights = nn.ParameterList(torch.full(shapes[name], initial[name]) for name in self._names)
             return
-        table = torch.tensor([[initial[name] for name in self._names]]).repeat(steps, 1)
+        table = torch.tensor([[float(initial[name]) for name in self._names]]).repeat(steps, 1)
         self.table = nn.Parameter(table) if kind == "layer_step" else nn.Buffer(table)
 
     def at(self, step: int, *, factor: float = 1.0) -> dict[str, Tensor]:
