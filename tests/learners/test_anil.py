@@ -9,7 +9,7 @@ from meta_core.episode import Episode, QuerySet, SupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.learners.anil import ANIL
 
-# Class 0 has the example (3, 1), class 1 the example (1, 3): centred on (2, 2) and divided by √2 they are ±(1, −1)/√2.
+# Class 0 has the example (3, 1), class 1 the example (1, 3): centred on (2, 2) they are ±(1, −1), of length √2.
 SUPPORT = SupportSet(torch.tensor([[3.0, 1.0], [1.0, 3.0]]), torch.eye(2), torch.ones(2))
 OPTIONS = AdaptOptions()
 
@@ -21,28 +21,36 @@ def made(steps: int = 1, rate: float = 1.0) -> ANIL:
 def test_one_step_from_equal_rows_is_worked_by_hand() -> None:
     # p = ½ everywhere, so row 0's gradient is ½ (½ − 1) x₀ + ½ (½ − 0) x₁ = −¼ x₀ + ¼ x₁ = −½ x₀ with x₁ = −x₀.
     # Two ways double the rate of 1: row 0 becomes x₀ = (1, −1)/√2 and row 1 its opposite; biases stay 0.
-    # Without centring row 0's bias is −(2, 2)/√2 · x₀ = 0.
+    # For features as they are, row 0 is divided by √2 once more, and its bias is −(2, 2) · (½, −½) = 0.
     state = made().adapt(SUPPORT, options=OPTIONS)
-    row = torch.tensor([1.0, -1.0]) / 2**0.5
+    row = torch.tensor([0.5, -0.5])
     torch.testing.assert_close(state["head.weight"], torch.stack([row, -row]))
     torch.testing.assert_close(state["head.bias"], torch.zeros(2))
 
 
 def test_a_query_is_answered_by_the_linear_head() -> None:
-    # (4, 0)/√2 · (1, −1)/√2 = 2: class 0's logit is 2 and class 1's −2.
+    # (4, 0) · (½, −½) = 2: class 0's logit is 2 and class 1's −2.
     learner = made()
     logits = learner.predict(learner.adapt(SUPPORT, options=OPTIONS), torch.tensor([[4.0, 0.0]]))
     torch.testing.assert_close(logits, torch.tensor([[2.0, -2.0]]))
 
 
-def test_a_constant_in_all_features_changes_no_answer() -> None:
+@pytest.mark.parametrize(("factor", "shift"), [(1, 100), (50, 0), (0.01, 3)])
+def test_features_of_another_origin_or_length_change_no_answer(factor: float, shift: float) -> None:
     """What all classes have in common is taken out before the head's steps; else it would drown them."""
     learner = made(steps=5)
-    shifted = SUPPORT._replace(inputs=SUPPORT.inputs + 100)
+    moved = SUPPORT._replace(inputs=factor * SUPPORT.inputs + shift)
     query = torch.tensor([[2.5, 1.0], [0.0, 1.0]])
     plain = learner.predict(learner.adapt(SUPPORT, options=OPTIONS), query)
-    moved = learner.predict(learner.adapt(shifted, options=OPTIONS), query + 100)
-    torch.testing.assert_close(moved, plain, rtol=1e-4, atol=1e-4)
+    found = learner.predict(learner.adapt(moved, options=OPTIONS), factor * query + shift)
+    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_examples_that_are_all_alike_or_zero_have_finite_answers() -> None:
+    for inputs in (torch.full((2, 2), 3.0), torch.zeros(2, 2), torch.full((2, 2), 1e4)):
+        state = made(steps=5).adapt(SUPPORT._replace(inputs=inputs), options=OPTIONS)
+        logits = made().predict(state, torch.randn(4, 2, generator=torch.Generator().manual_seed(0)))
+        assert logits.isfinite().all()
 
 
 def test_the_request_may_choose_steps_and_a_factor_on_the_rates() -> None:
@@ -58,8 +66,9 @@ def test_the_request_may_choose_steps_and_a_factor_on_the_rates() -> None:
 
 def plain_loss(features: Tensor, labels: Tensor, query: Tensor, wanted: Tensor, rates: Tensor) -> Tensor:
     """(S, D) features of as many examples a class; rates (steps, 2) of weight and bias."""
-    ways, scale = int(labels.max()) + 1, features.shape[1] ** 0.5
+    ways = int(labels.max()) + 1
     centre = torch.stack([features[labels == c].mean(0) for c in range(ways)]).mean(0)
+    scale = ((features - centre) ** 2).sum(1).mean() ** 0.5
     weight = features.new_zeros(ways, features.shape[1]).requires_grad_()
     bias = features.new_zeros(ways).requires_grad_()
     for rate in rates:
