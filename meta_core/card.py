@@ -47,8 +47,15 @@ class Accuracy(_Strict):
     accuracy: float = Field(description="percent, mean over episodes")
     ci95: float = Field(description="half width of the 95 % confidence interval of the mean, percent")
     protocol: Literal["episodes", "lake"] = "episodes"
-    inductive: bool = True
+    inductive: bool = Field(default=True, description="no query's answer depends on another query")
     seed: int = 0
+    adapt: dict[str, float] = Field(default={}, description="adaptation options that were not the learner's own")
+
+    @property
+    def mode(self) -> str:
+        """Inductive or transductive, and the adaptation options that were set."""
+        options = [f"{name} {value:g}" for name, value in self.adapt.items()]
+        return ", ".join(["inductive" if self.inductive else "transductive", *options])
 
 
 class Training(_Strict):
@@ -116,12 +123,13 @@ def _facts(card: Card) -> str:
 
 
 def _accuracies(card: Card) -> str:
+    otherwise = "" if all(row.inductive for row in card.accuracy) else ", where a row does not say transductive"
     return "\n".join(
         [
             "## Accuracy",
             "",
             "Percent on classes never trained on, mean over episodes ± 95 % confidence interval; inductive: no query's",
-            "answer depends on another query.",
+            f"answer depends on another query{otherwise}.",
             "",
             "| data | protocol | ways | shots | accuracy |",
             "|---|---|---:|---:|---:|",
@@ -150,6 +158,7 @@ def _origin(card: Card) -> str:
 
 
 def _protocol(row: Accuracy) -> str:
+    asked = f"{row.episodes} episodes, {row.queries} queries a class"
     if row.protocol == "lake":
-        return f"Lake's {row.episodes} one-shot runs"
-    return f"{row.episodes} episodes, {row.queries} queries a class"
+        asked = f"Lake's {row.episodes} one-shot runs"
+    return asked if row.mode == "inductive" else f"{asked}, {row.mode.removeprefix('inductive, ')}"

@@ -1,80 +1,107 @@
 """Accuracy on classes never trained on, over many episodes, with its 95 % confidence interval."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from meta_core.batching import adapt_many, predict_many
+from meta_core.asking import Lookup, ask, encode_pictures, evaluation_workers, looking_up
 from meta_core.card import Accuracy
 from meta_core.datasets import read_pictures
-from meta_core.episode import SupportSet
-from meta_core.errors import InvalidDataset
+from meta_core.intervals import mean_ci95
+from meta_core.lake import holds_lake_runs, lake_accuracy
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.norms import normalizes_batches
 from meta_core.objectives import accuracy
+from meta_core.parallel import Workers
 from meta_core.pictures import Pictures
-from meta_core.preprocess import InputSpec, normalize
+from meta_core.plan import EpisodePlan, check_plan, draw
+from meta_core.preprocess import InputSpec
 from meta_core.progress import episodes_bar
+from meta_core.transductive import batch_statistics
 
-_ENCODE_BATCH = 500
+__all__ = [
+    "EpisodePlan",
+    "accuracies",
+    "check_plan",
+    "encode_pictures",
+    "episode_accuracy",
+    "evaluate_data",
+    "holds_lake_runs",
+    "lake_accuracy",
+    "mean_ci95",
+]
+
 _TASK_BATCH = 50
-_LAKE = ("runs_train_index", "runs_test_index", "runs_answer")
 
 
-@dataclass(frozen=True)
-class EpisodePlan:
-    """Which episodes to ask."""
+def accuracies(
+    learner: Learner,
+    lookup: Lookup,
+    pictures: Pictures,
+    plan: EpisodePlan,
+    *,
+    options: AdaptOptions | None = None,
+    workers: Workers | None = None,
+    batch: int = _TASK_BATCH,
+) -> Iterator[Tensor]:
+    """The accuracy of each episode, `batch` episodes at a time; whoever has waited long enough may stop between.
 
-    ways: int
-    shots: int
-    queries: int = 15
-    episodes: int = 1000
-    seed: int = 0
+    Args:
+        learner: in `eval` mode.
+        lookup: of the learner's inputs by the pictures' numbers.
+        pictures: their labels.
+        plan: which episodes; the same plan asks the same episodes of every learner.
+        options: of adaptation.
+        workers: as for `adapt_many`.
+        batch: episodes that are adapted together.
 
-
-@torch.no_grad()
-def encode_pictures(learner: Learner, images: Tensor, spec: InputSpec) -> Tensor:
-    """uint8 (N, channels, H, W) → features (N, *features), on the CPU; the learner's mode is kept."""
-    device = next((parameter.device for parameter in learner.parameters()), torch.device("cpu"))
-    was_training = learner.training
-    learner.eval()
-    chunks = [learner.encode(normalize(chunk.to(device), spec)).cpu() for chunk in torch.split(images, _ENCODE_BATCH)]
-    learner.train(was_training)
-    return torch.cat(chunks)
+    Raises:
+        InvalidDataset: too few classes or too few pictures in one.
+    """
+    targets = torch.eye(plan.ways).repeat_interleave(plan.queries, dim=0)
+    episodes = draw(pictures, plan)
+    while drawn := list(itertools.islice(episodes, batch)):
+        shown, asked = zip(*((task[:, : plan.shots], task[:, plan.shots :].flatten()) for task in drawn), strict=True)
+        logits = ask(learner, lookup, shown, asked, options=options, workers=workers)
+        yield accuracy(torch.stack(logits), targets.expand(len(drawn), -1, -1))
 
 
 def episode_accuracy(
     learner: Learner,
-    features: Tensor,
+    features: Tensor | Lookup,
     pictures: Pictures,
     plan: EpisodePlan,
     *,
+    options: AdaptOptions | None = None,
+    workers: Workers | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Accuracy:
-    """Mean accuracy over random episodes; the same plan asks the same episodes of every learner.
+    """Mean accuracy over random episodes.
 
     Args:
-        learner: on the CPU or where `features` are.
-        features: (N, *features), of `pictures` in their order.
+        learner: in `eval` mode.
+        features: (N, *features), of `pictures` in their order, or what looks them up.
         pictures: the labels of the features.
         plan: which episodes.
+        options: of adaptation.
+        workers: as for `adapt_many`.
         advance: told how many episodes were just finished.
 
     Raises:
         InvalidDataset: too few classes or too few pictures in one.
     """
-    members = _members(pictures, plan)
-    generator = torch.Generator().manual_seed(plan.seed)
-    per_episode: list[Tensor] = []
-    while len(per_episode) < plan.episodes:
-        count = min(_TASK_BATCH, plan.episodes - len(per_episode))
-        drawn = torch.stack([_draw(members, plan, generator) for _ in range(count)])  # (T, C, K + Q')
-        per_episode += _accuracies(learner, features, drawn, shots=plan.shots)
-        advance(count)
-    mean, ci95 = mean_ci95(torch.stack(per_episode))
+    lookup = features.__getitem__ if isinstance(features, Tensor) else features
+    options = options or AdaptOptions()
+    found: list[Tensor] = []
+    for some in accuracies(learner, lookup, pictures, plan, options=options, workers=workers):
+        found.append(some)
+        advance(len(some))
+    mean, ci95 = mean_ci95(torch.cat(found))
     return Accuracy(
         data=pictures.source,
         ways=plan.ways,
@@ -83,122 +110,46 @@ def episode_accuracy(
         episodes=plan.episodes,
         accuracy=mean,
         ci95=ci95,
+        inductive=not normalizes_batches(learner),
         seed=plan.seed,
+        adapt=options.given(),
     )
 
 
 def evaluate_data(
-    learner: Learner, spec: InputSpec, path: Path, plans: Sequence[EpisodePlan], *, split: str | None
+    learner: Learner,
+    spec: InputSpec,
+    path: Path,
+    plans: Sequence[EpisodePlan],
+    *,
+    split: str | None,
+    rotations: bool = False,
+    transductive: bool = False,
+    options: AdaptOptions | None = None,
 ) -> list[Accuracy]:
     """`episode_accuracy` of every plan on a data set, with a progress bar.
 
     Args:
-        learner: what to measure.
+        learner: what to measure, in `eval` mode.
         spec: of its input.
         path: labelled pictures that a reader knows.
         plans: which episodes; one row each.
         split: which part of the data.
+        rotations: quarter turns are further classes.
+        transductive: batch norm by the statistics of an episode's pictures: those shown are encoded as one batch, and
+            those asked as another, as the released code of Finn et al. 2017 does.
+        options: of adaptation.
 
     Raises:
         InvalidDataset: it cannot be read, or holds too little for a plan.
+        InvalidOptions: the learner has no such adaptation option, or no transductive mode.
     """
-    pictures = read_pictures(path, spec, split=split)
-    features = encode_pictures(learner, pictures.images, spec)
-    with episodes_bar("evaluating", total=sum(plan.episodes for plan in plans)) as bar:
-        return [episode_accuracy(learner, features, pictures, plan, advance=bar.advance) for plan in plans]
-
-
-def check_plan(pictures: Pictures, plan: EpisodePlan) -> None:
-    """Refuse a plan that the pictures cannot fill, before anything is spent on it.
-
-    Raises:
-        InvalidDataset: too few classes or too few pictures in one.
-    """
-    _members(pictures, plan)
-
-
-def holds_lake_runs(path: Path) -> bool:
-    """Whether `lake_accuracy` can be measured on a data set."""
-    if path.suffix != ".npz":
-        return False
-    with np.load(path, allow_pickle=False) as arrays:
-        return set(arrays) >= set(_LAKE)
-
-
-def lake_accuracy(learner: Learner, spec: InputSpec, path: Path) -> Accuracy:
-    """The 20 official one-shot runs of Lake et al. 2015: 20 ways within one alphabet, other drawers.
-
-    Args:
-        learner: trained on the background characters alone.
-        spec: of its input.
-        path: an `.npz` that also holds the arrays `runs_*` (`docs/data.md`).
-
-    Raises:
-        InvalidDataset: the file holds no such runs.
-    """
-    if not holds_lake_runs(path):
-        raise InvalidDataset(f"{path.name}: Lake's runs are read from an .npz with {', '.join(_LAKE)} (docs/data.md)")
-    with np.load(path, allow_pickle=False) as arrays:
-        train, test, answers = (torch.from_numpy(arrays[name].astype(int)) for name in _LAKE)
-    pictures = read_pictures(path, spec, split=None)
-
-    def encoded(runs: Tensor) -> list[Tensor]:
-        features = encode_pictures(learner, pictures.images[runs.flatten()], spec)
-        return list(torch.split(features, runs.shape[1]))
-
-    supports = [_one_hot_support(features, ways=len(features), shots=1) for features in encoded(train)]
-    states = adapt_many(learner, supports, options=AdaptOptions())
-    logits = torch.stack(predict_many(learner, states, encoded(test)))
-    right = (logits.argmax(-1) == answers).double().mean(-1)
-    mean, ci95 = mean_ci95(right)
-    return Accuracy(
-        data=pictures.source,
-        ways=train.shape[1],
-        shots=1,
-        queries=1,
-        episodes=len(train),
-        accuracy=mean,
-        ci95=ci95,
-        protocol="lake",
-    )
-
-
-def mean_ci95(values: Tensor) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval, in percent (normal approximation)."""
-    half = 1.96 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return 100 * float(values.mean()), 100 * half
-
-
-def _members(pictures: Pictures, plan: EpisodePlan) -> list[Tensor]:
-    members, needed = pictures.by_class(), plan.shots + plan.queries
-    if len(members) < plan.ways:
-        raise InvalidDataset(f"{pictures.source} has {len(members)} classes; {plan.ways} ways need as many")
-    enough = [own for own in members if len(own) >= needed]
-    if len(enough) < plan.ways:
-        raise InvalidDataset(
-            f"{pictures.source}: {len(enough)} classes have the {needed} pictures that {plan.shots} shots and "
-            f"{plan.queries} queries need; {plan.ways} ways need as many classes. Ask for fewer queries"
-        )
-    return enough
-
-
-def _draw(members: list[Tensor], plan: EpisodePlan, generator: torch.Generator) -> Tensor:
-    """Picture numbers of one episode, (C, K + Q')."""
-    classes = torch.randperm(len(members), generator=generator)[: plan.ways].tolist()
-    count = plan.shots + plan.queries
-    rows = [members[c][torch.randperm(len(members[c]), generator=generator)[:count]] for c in classes]
-    return torch.stack(rows)
-
-
-@torch.no_grad()
-def _accuracies(learner: Learner, features: Tensor, drawn: Tensor, *, shots: int) -> list[Tensor]:
-    ways, count = drawn.shape[1:]
-    targets = torch.eye(ways).repeat_interleave(count - shots, dim=0)
-    supports = [_one_hot_support(features[task[:, :shots].flatten()], ways=ways, shots=shots) for task in drawn]
-    states = adapt_many(learner, supports, options=AdaptOptions())
-    logits = predict_many(learner, states, [features[task[:, shots:].flatten()] for task in drawn])
-    return [accuracy(row, targets) for row in logits]
-
-
-def _one_hot_support(inputs: Tensor, *, ways: int, shots: int) -> SupportSet:
-    return SupportSet(inputs, torch.eye(ways).repeat_interleave(shots, dim=0), torch.ones(len(inputs)))
+    learner.check_options(options or AdaptOptions())
+    with batch_statistics(learner) if transductive else nullcontext():
+        pictures = read_pictures(path, spec, split=split)
+        pictures = pictures.with_rotations() if rotations else pictures
+        lookup = looking_up(learner, pictures.images, spec)
+        total = sum(plan.episodes for plan in plans)
+        with evaluation_workers(learner) as workers, episodes_bar("evaluating", total=total) as bar:
+            told = partial(episode_accuracy, options=options, workers=workers, advance=bar.advance)
+            return [told(learner, lookup, pictures, plan) for plan in plans]

@@ -11,6 +11,7 @@ from meta_core.batching import encode_episode, tasks_of
 from meta_core.device import free_bytes
 from meta_core.episode import Episode, QuerySet, SupportSet
 from meta_core.learner import Learner
+from meta_core.norms import normalizes_batches
 from meta_core.parallel import Workers
 
 _SHARE = 0.5
@@ -170,14 +171,6 @@ def vmaps_tasks(learner: Learner, device: torch.device) -> bool:
     wrong = (nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
     risky = normalizes_batches(learner) or any(isinstance(module, wrong) for module in learner.modules())
     return learner.vectorized and learner.loops_on_cpu and device.type != "cpu" and not risky
-
-
-def normalizes_batches(module: nn.Module) -> bool:
-    """Whether a layer normalizes by the batch it sees, and keeps statistics of it that threads would write at once."""
-    return any(
-        isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or not layer.track_running_stats)
-        for layer in module.modules()
-    )
 
 
 def _losses(

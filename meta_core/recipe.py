@@ -83,6 +83,13 @@ class Recipe(_Strict):
     learner: Part
     backbone: Part
     start_from: Name | None = Field(default=None, description="a model whose trained backbone this one starts with")
+    freeze_backbone: bool = Field(
+        default=False, description="train what stands on the backbone, and leave that as it is"
+    )
+    transductive: bool = Field(
+        default=False,
+        description="batch norm by the batch at hand, also in test: to compare with papers, never to serve",
+    )
     tasks: Part
     data: Data
     optimizer: Optimizer

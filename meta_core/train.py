@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from meta_core import checkpoint
+from meta_core.asking import evaluation_workers, looking_up
 from meta_core.card import Accuracy, Card, Training
 from meta_core.datasets import read_pictures
 from meta_core.device import cores, pick_device
@@ -20,13 +21,13 @@ from meta_core.errors import InvalidRecipe, MissingExtra
 from meta_core.evaluate import (
     EpisodePlan,
     check_plan,
-    encode_pictures,
     episode_accuracy,
     holds_lake_runs,
     lake_accuracy,
 )
 from meta_core.learner import Learner
-from meta_core.meta_step import meta_gradient, normalizes_batches, plan_chunk
+from meta_core.meta_step import meta_gradient, plan_chunk
+from meta_core.norms import keeps_statistics
 from meta_core.parallel import Workers
 from meta_core.pictures import Pictures, check_disjoint
 from meta_core.plots import training_curve
@@ -34,6 +35,7 @@ from meta_core.progress import episodes_bar, say
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
 from meta_core.run import Look, Run, restore_run, save_run
+from meta_core.transductive import batch_statistics
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -81,15 +83,28 @@ def train(
 
     run, folder = start(recipe, device, models=models), out.with_name(f"{out.name}.run")
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / RESUME).is_file():
-        if not resume:
-            raise InvalidRecipe(
-                f"{folder} holds a run already: go on with --resume, or remove the folder to begin anew"
-            )
-        restore_run(run, recipe, folder / RESUME)
+    with batch_statistics(run.learner) if recipe.transductive else contextlib.nullcontext():
+        if (folder / RESUME).is_file():
+            if not resume:
+                raise InvalidRecipe(
+                    f"{folder} holds a run already: go on with --resume, or remove the folder to begin anew"
+                )
+            restore_run(run, recipe, folder / RESUME)
+        _loop(run, recipe, source, validation, folder=folder, device=device)
+        learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
+        learner.load_state_dict(run.best)
+        table = test_table(learner.eval(), recipe, test, data)
+    return checkpoint.save(
+        out,
+        learner,
+        description=_description(recipe, run, training, table, device),
+        extra={"curve.png": training_curve(run.looks, title=recipe.name)},
+    )
+
+
+def _loop(run: Run, recipe: Recipe, source: TaskSource, validation: Pictures, *, folder: Path, device: str) -> None:
     began, per_step = time.monotonic() - run.seconds, recipe.optimizer.tasks_per_step
     losses: list[float] = []
-
     with (
         task_workers(run.learner, device) as workers,
         _events(folder, run.step) as events,
@@ -100,7 +115,7 @@ def train(
             losses.append(step(run, source, recipe.optimizer, workers))
             bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
             if run.step % recipe.validation.every == 0 or run.step == recipe.optimizer.steps:
-                accuracy, loss = validate(run, validation, recipe), statistics.fmean(losses)
+                accuracy, loss = validate(run, validation, recipe, workers), statistics.fmean(losses)
                 run.looks.append(Look(step=run.step, loss=loss, accuracy=accuracy))
                 if accuracy > run.best_accuracy:
                     run.best_accuracy = accuracy
@@ -110,16 +125,6 @@ def train(
                 run.seconds = time.monotonic() - began
                 save_run(run, recipe, folder / RESUME)
                 losses.clear()
-
-    learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
-    learner.load_state_dict(run.best)
-    table = test_table(learner, recipe, test, data)
-    return checkpoint.save(
-        out,
-        learner,
-        description=_description(recipe, run, training, table, device),
-        extra={"curve.png": training_curve(run.looks, title=recipe.name)},
-    )
 
 
 def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
@@ -155,10 +160,11 @@ def learning_rate(step: int, optimizer: Optimizer) -> float:
 
 def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
     """The card's accuracies: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
-    features = encode_pictures(learner, test.images, recipe.input)
-    plans = _test_plans(recipe)
-    with episodes_bar("testing", total=sum(plan.episodes for plan in plans)) as bar:
-        rows = [episode_accuracy(learner, features, test, plan, advance=bar.advance) for plan in plans]
+    lookup, plans = looking_up(learner, test.images, recipe.input), _test_plans(recipe)
+    total = sum(plan.episodes for plan in plans)
+    with evaluation_workers(learner) as workers, episodes_bar("testing", total=total) as bar:
+        rows = [episode_accuracy(learner, lookup, test, plan, workers=workers, advance=bar.advance) for plan in plans]
+    rows = [row.model_copy(update={"inductive": not recipe.transductive}) for row in rows]
     if recipe.test.lake and holds_lake_runs(data):
         rows.append(lake_accuracy(learner, recipe.input, data))
     return rows
@@ -174,10 +180,11 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
     learner = checkpoint.build_learner(recipe.learner, recipe.backbone, recipe.input)
     if recipe.start_from is not None:
         checkpoint.take_backbone(learner, models / recipe.start_from)
+    learner.backbone.requires_grad_(not recipe.freeze_backbone)
     learner = learner.to(device)
     if learner.encodes:  # the few pictures of one task are faster as they are
         learner = learner.to(memory_format=torch.channels_last)
-    named = dict(learner.named_parameters())
+    named = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
     weights = [weight for name, weight in named.items() if not name.startswith("rates.")]
     rates = [
         rate for name, rate in named.items() if name.startswith("rates.")
@@ -192,7 +199,7 @@ def step(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | N
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.step, settings)
     loss = meta_gradient(
-        run.learner.train(),
+        _training(run.learner),
         source.sample(settings.tasks_per_step, run.generator),
         chunk=run.chunk or settings.tasks_per_step,
         precision=settings.precision,
@@ -207,10 +214,18 @@ def step(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | N
     return loss
 
 
+def _training(learner: Learner) -> Learner:
+    """In training mode, but for a frozen backbone, whose batch norms keep the statistics they were trained with."""
+    learner.train()
+    if not any(parameter.requires_grad for parameter in learner.backbone.parameters()):
+        learner.backbone.eval()
+    return learner
+
+
 @contextlib.contextmanager
 def task_workers(learner: Learner, device: str) -> Iterator[Workers | None]:
     """A thread a core for learners whose tasks go one by one on a CPU; nothing for the others."""
-    if device != "cpu" or not learner.loops_on_cpu or normalizes_batches(learner.train()):
+    if device != "cpu" or not learner.loops_on_cpu or keeps_statistics(_training(learner)):
         yield None
         return
     workers = Workers(learner, count=cores())
@@ -223,16 +238,16 @@ def task_workers(learner: Learner, device: str) -> Iterator[Workers | None]:
 def _plan(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | None) -> None:
     """Choose the chunk, once for all of a run's parts, and say what a step will take before the first."""
     episode = source.sample(settings.tasks_per_step, torch.Generator().manual_seed(0))
-    plan = plan_chunk(run.learner.train(), episode, precision=settings.precision, workers=workers)
+    plan = plan_chunk(_training(run.learner), episode, precision=settings.precision, workers=workers)
     run.chunk = run.chunk or plan.tasks
     say(plan._replace(tasks=run.chunk).describe(of=settings.tasks_per_step))
 
 
-def validate(run: Run, validation: Pictures, recipe: Recipe) -> float:
+def validate(run: Run, validation: Pictures, recipe: Recipe, workers: Workers | None = None) -> float:
     """Accuracy on the fixed validation episodes, percent."""
-    features = encode_pictures(run.learner, validation.images, recipe.input)
-    run.learner.eval()
-    return episode_accuracy(run.learner, features, validation, _validation_plan(recipe)).accuracy
+    learner = run.learner.eval()
+    lookup = looking_up(learner, validation.images, recipe.input)
+    return episode_accuracy(learner, lookup, validation, _validation_plan(recipe), workers=workers).accuracy
 
 
 def _validation_plan(recipe: Recipe) -> EpisodePlan:

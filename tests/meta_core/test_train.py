@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 import meta_core.tasks
 from meta_core.checkpoint import load
-from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidRecipe, OverlappingSplits
+from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions, InvalidRecipe, OverlappingSplits
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
 from meta_core.train import learning_rate, splits, start, train
@@ -304,3 +304,25 @@ def test_a_backbone_that_does_not_fit_is_refused_by_name(trained: Path) -> None:
         start(maml_recipe(start_from="tiny"), "cpu", models=trained.parent)
     with pytest.raises(InvalidCheckpoint, match="nowhere"):
         start(maml_recipe(start_from="nowhere"), "cpu", models=trained.parent)
+
+
+def test_a_transductive_recipe_says_so_and_needs_batch_norm(data: Path, tmp_path: Path) -> None:
+    backbone = {"name": "conv4", "options": {"width": 8, "norm": "batch"}}
+    learner = {"name": "maml", "options": {"steps": 2}}
+    recipe = tiny_recipe(learner=learner, backbone=backbone, transductive=True)
+    card = train(recipe, data=data, out=tmp_path / "papers", device="cpu")
+    assert not any(row.inductive for row in card.accuracy)
+    with pytest.raises(InvalidOptions, match="no batch norm"):
+        train(maml_recipe(transductive=True), data=data, out=tmp_path / "none", device="cpu")
+
+
+def test_a_frozen_backbone_stays_as_it_is_and_what_stands_on_it_is_trained(trained: Path, data: Path) -> None:
+    recipe = tiny_recipe(learner={"name": "logistic"}, start_from=trained.name, freeze_backbone=True)
+    out = trained.parent / "frozen"
+    train(recipe, data=data, out=out, device="cpu", models=trained.parent)
+    given, found = load(trained).learner, load(out).learner
+    taken = found.backbone.state_dict()
+    assert all(torch.equal(taken[name], tensor) for name, tensor in given.backbone.state_dict().items())
+    last = last_state(out)["learner"]
+    fresh = start(recipe, "cpu", models=trained.parent).learner.state_dict()
+    assert not torch.equal(last["log_penalty"], fresh["log_penalty"])

@@ -1,0 +1,23 @@
+"""How sure a measured mean is."""
+
+from torch import Tensor
+
+
+def mean_ci95(values: Tensor) -> tuple[float, float]:
+    """Mean and half width of its 95 % confidence interval, in percent (normal approximation)."""
+    half = 1.96 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return 100 * float(values.mean()), 100 * half
+
+
+def paired_ci95(first: Tensor, second: Tensor) -> tuple[float, float]:
+    """Mean difference of two learners' accuracies and the half width of its 95 % confidence interval, in percent.
+
+    Paired: an episode that is hard is hard for both, and what they share cancels in the difference, whose interval is
+    thereby narrower than either learner's own.
+
+    Args:
+        first: accuracy of each episode, (E,).
+        second: of the same episodes in the same order, or of the first of them; the interval is over those of both.
+    """
+    common = min(len(first), len(second))
+    return mean_ci95(first[:common] - second[:common])

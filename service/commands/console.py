@@ -1,0 +1,91 @@
+"""What the commands share: how data is described, how errors are told, how accuracies are printed."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperCommand
+
+from meta_core.errors import MetaCoreError
+from service.errors import DataFolderError
+
+if TYPE_CHECKING:
+    from meta_core.card import Accuracy
+
+DATA_HELP = "Labelled pictures: a folder or zip of class/file, an .npz (docs/data.md), or `omniglot` to download it."
+
+_FILE_COLUMNS = 150
+
+
+class ManyValues(TyperCommand):
+    """Lets an option that may be repeated take several numbers at once: `--ways 5 20` for `--ways 5 --ways 20`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As of every command."""
+        repeatable = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
+        spread: list[str] = []
+        option = ""
+        for argument in args:
+            further = argument.isdecimal() and option in repeatable and spread[-1] != option
+            spread += [option, argument] if further else [argument]
+            if not argument.isdecimal():
+                option = argument
+        return super().parse_args(ctx, spread)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors that are somebody's input end in one sentence and exit code 2, not in a traceback."""
+    try:
+        yield
+    except (MetaCoreError, DataFolderError, ValueError) as error:
+        if os.environ.get("KSHOT_TRACEBACK"):
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        raise typer.Exit(2) from error
+
+
+def output() -> Console:
+    """Standard output; into a file or a pipe it is wide enough for a table's rows to stay whole."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_COLUMNS)
+
+
+def table(title: str, columns: Sequence[tuple[str, Literal["left", "right"]]], *, caption: str) -> Table:
+    """An empty table."""
+    made = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for name, justify in columns:
+        made.add_column(name, justify=justify, overflow="fold")
+    return made
+
+
+def print_accuracies(title: str, rows: "Sequence[Accuracy]") -> None:
+    """The rows of a card or of `evaluate`, as a table."""
+    caption = "percent ± 95 % CI; inductive: no query's answer depends on another query"
+    if not all(row.inductive for row in rows):
+        caption += (
+            "\ntransductive: batch norm by the statistics of an episode's pictures, as papers measured; never served so"
+        )
+    made = table(
+        title,
+        (
+            ("data", "left"),
+            ("protocol", "left"),
+            ("mode", "left"),
+            ("ways", "right"),
+            ("shots", "right"),
+            ("queries", "right"),
+            ("episodes", "right"),
+            ("accuracy", "right"),
+        ),
+        caption=caption,
+    )
+    for row in rows:
+        counts = (row.ways, row.shots, row.queries, row.episodes)
+        figure = f"{row.accuracy:.2f} ± {row.ci95:.2f}"
+        made.add_row(row.data, row.protocol, row.mode, *(str(count) for count in counts), figure)
+    output().print(made)
