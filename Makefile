@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot clean
+.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: $(VENV)/.installed ## install everything into .venv (about a minute, 6 GB with CUDA libraries)
 
@@ -49,6 +49,9 @@ format: install ## rewrite the code in the project's style
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
+
+bench-adaptation: install ## 30 users' MAML adaptations together against one after another
+	$(BIN)/python benchmarks/adaptation.py
 
 clean: ## remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

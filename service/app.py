@@ -97,6 +97,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             finally:
                 await asyncio.gather(loading, return_exceptions=True)
                 await services.engine.stop()
+                services.catalog.close()
                 services.decoder.close()
                 await services.store.close()
 
@@ -109,8 +110,10 @@ async def _services(settings: Settings) -> Services:
         settings=settings.model_copy(update={"device": pick_device(settings.device)}),
         catalog=Catalog(default=settings.default_model),
         decoder=Decoder(threads=settings.threads, limits=limits),
-        engine=Engine(max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds),
-        store=await open_store(settings.data_dir),
+        engine=Engine(
+            max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds, threads=settings.threads
+        ),
+        store=await open_store(settings.data_dir, state_cache_bytes=settings.state_cache_bytes),
     )
 
 

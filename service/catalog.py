@@ -4,32 +4,16 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from meta_core import checkpoint
-from meta_core.card import Card
 from meta_core.errors import InvalidCheckpoint
-from meta_core.learner import Learner
-from service.encoders import Encoder, encoder_for
 from service.errors import NotReady, UnknownModel
+from service.served import ServedModel, serve
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 
-
-@dataclass(frozen=True, eq=False)
-class ServedModel:
-    """A model that answers requests. Equal only to itself, so that jobs group by it."""
-
-    card: Card
-    learner: Learner
-    encoder: Encoder
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Which encoder made a classifier's features."""
-        return self.card.files[checkpoint.ENCODER]
+_USUAL = "omniglot-protonet"
+"""What answers where neither a request nor a setting names a model, if it is there."""
 
 
 @dataclass
@@ -37,7 +21,8 @@ class Catalog:
     """Models by name; empty and not ready until `load` has run.
 
     Attributes:
-        default: name of the model that answers where a request names none; the first by name if not given.
+        default: name of the model that answers where a request names none; if not given, `omniglot-protonet`, or else
+            the first by name.
         models: the loaded ones.
         damaged: folders that could not be loaded, and why.
         loaded_from: the folder that was loaded; None while loading.
@@ -56,16 +41,21 @@ class Catalog:
             if not path.is_dir() or path.name.startswith("."):
                 continue
             try:
-                model = _serve(path, device=device, threads=threads)
+                model = serve(path, device=device, threads=threads)
             except InvalidCheckpoint as error:
                 logger.warning("model %s is not served: %s", path.name, error)
                 self.damaged[path.name] = str(error)
             else:
                 self.models[model.card.name] = model
         if self.default is None and self.models:
-            self.default = min(self.models)
+            self.default = _USUAL if _USUAL in self.models else min(self.models)
         self.loaded_from = folder
         self.ready = self.default in self.models
+
+    def close(self) -> None:
+        """End the models' threads."""
+        for model in self.models.values():
+            model.close()
 
     def reasons(self) -> list[str]:
         """Why requests cannot be answered; empty when they can."""
@@ -100,16 +90,3 @@ class Catalog:
         if name not in self.models:
             raise UnknownModel(f"no model is called {name[:64]!r}; there are: {', '.join(sorted(self.models))}")
         return self.models[name]
-
-
-def _serve(folder: Path, *, device: str, threads: int) -> ServedModel:
-    model = checkpoint.load(folder)
-    model.learner.to(device)
-    try:
-        served = ServedModel(model.card, model.learner, encoder_for(model, device=device, threads=threads))
-        for count in (1, 8):  # the first runs allocate and choose kernels; no user should wait for that
-            served.encoder.encode(torch.zeros(count, *model.card.input.shape, dtype=torch.uint8))
-    except Exception as error:  # ONNX Runtime's own errors have no common class
-        raise InvalidCheckpoint(f"{folder.name}: its encoder does not run: {error}") from error
-    logger.info("serving %s %s on %s", model.card.name, model.card.version, served.encoder.runtime)
-    return served

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meta_core.episode import State
 from meta_core.learner import AdaptOptions
-from service.catalog import ServedModel
 from service.errors import InvalidRequest, ModelVersionMissing
+from service.served import ServedModel
 from service.settings import Limits
 
 
@@ -60,13 +59,14 @@ class Labels:
 
 @dataclass(frozen=True)
 class Example:
-    """A stored example: not the picture, but what the encoder made of it.
+    """A stored example: what the encoder made of the picture.
 
     Attributes:
         id: `exm_…`.
         label: index of its label.
         sha256: of the picture as the model takes it, for finding duplicates.
-        features: float32, as the card says; contiguous bytes.
+        features: float32, as the card says; contiguous bytes. Empty where they would be the picture itself and
+            pictures are not kept.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Classifier:
-    """An adapted classifier, pinned to what made it."""
+    """An adapted classifier, pinned to what made it. Its state is apart: most requests do without."""
 
     id: str
     name: str | None
@@ -94,14 +94,12 @@ class Classifier:
     updated_at: datetime
     expires_at: datetime | None
     metadata: dict[str, Any]
-    state: State
 
     @classmethod
     def new(
         cls,
         model: ServedModel,
         labels: Labels,
-        state: State,
         *,
         model_reason: str,
         options: AdaptOptions,
@@ -127,7 +125,6 @@ class Classifier:
             updated_at=now,
             expires_at=None if ttl_seconds is None else now + timedelta(seconds=ttl_seconds),
             metadata=metadata,
-            state=state,
         )
 
     def check_served_by(self, model: ServedModel) -> None:
@@ -144,20 +141,27 @@ class Classifier:
         ):
             raise ModelVersionMissing(
                 f"classifier {self.id} was adapted with {self.model} {self.version}; loaded is {card.version}"
-                f"{' with another encoder' if self.version == card.version else ''}. "
+                f"{' with other weights' if self.version == card.version else ''}. "
                 "Create it again, or ask for the version to be loaded"
             )
 
 
-def examples_of(labels: Labels, pictures: Tensor, features: Tensor) -> list[Example]:
-    """What is stored of a support set: (S, channels, H, W) uint8 pictures and their (S, …) features."""
+def examples_of(labels: Labels, pictures: Tensor, features: Tensor, *, keep_features: bool) -> list[Example]:
+    """What is stored of a support set.
+
+    Args:
+        labels: of the S examples.
+        pictures: (S, channels, H, W) uint8.
+        features: (S, …), what they were encoded to.
+        keep_features: false where the features are pictures that may not be kept.
+    """
     rows = zip(labels.indices, pictures.numpy(), features.float().contiguous().numpy(), strict=True)
     return [
         Example(
             id=f"exm_{secrets.token_hex(12)}",
             label=label,
             sha256=hashlib.sha256(picture.tobytes()).digest(),
-            features=row.tobytes(),
+            features=row.tobytes() if keep_features else b"",
         )
         for label, picture, row in rows
     ]

@@ -1,4 +1,4 @@
-"""What runs `encode` in the service: ONNX Runtime on a CPU, torch on CUDA."""
+"""What runs `encode` in the service: ONNX Runtime on a CPU, torch on CUDA and where there is nothing to encode."""
 
 from typing import Protocol
 
@@ -64,4 +64,6 @@ class TorchEncoder:
 
 def encoder_for(model: Model, *, device: str, threads: int) -> Encoder:
     """The encoder of a model whose learner is on `device`."""
-    return OnnxEncoder(model, threads=threads) if device == "cpu" else TorchEncoder(model, device=device)
+    if device == "cpu" and model.learner.encodes:
+        return OnnxEncoder(model, threads=threads)
+    return TorchEncoder(model, device=device)

@@ -1,10 +1,15 @@
-"""The batching engine: what waits is encoded together as soon as the device is free; one thread owns the device."""
+"""The batching engine: what waits is encoded together as soon as the device is free; one thread owns the device.
+
+A second thread finishes long jobs, so that nobody waits behind them.
+"""
 
 import asyncio
 import logging
 import math
+import os
+import sys
+import threading
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,15 +20,15 @@ from torch import Tensor
 from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
-from service.catalog import ServedModel
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
-from service.scheduler import Job, Outcome, Scheduler
-from service.work import work
+from service.pace import Pace
+from service.scheduler import Job, Outcome, Scheduler, Slice
+from service.served import ServedModel
+from service.work import Done, finish_aside, work
 
 logger = logging.getLogger(__name__)
 
-_SLICE_SECONDS = 0.05
-_BUDGET = (16, 1024)
+_LONG_NICENESS = 10
 
 
 class Engine:
@@ -35,14 +40,18 @@ class Engine:
     Args:
         max_pictures: pictures of all admitted requests; past them a request is refused.
         max_seconds: a job that took longer is dropped.
+        threads: of one operation of torch on the CPU.
     """
 
-    def __init__(self, *, max_pictures: int, max_seconds: float) -> None:
+    def __init__(self, *, max_pictures: int, max_seconds: float, threads: int) -> None:
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
+        self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
+        self._long = ThreadPoolExecutor(1, "long", initializer=_stand_back)
+        self._aside: set[asyncio.Task[None]] = set()
         self._max_pictures, self._max_seconds = max_pictures, max_seconds
         self._admitted = 0
-        self._seconds_per_picture: dict[ServedModel, float] = defaultdict(lambda: 0.001)
+        self._pace = Pace()
         self._worker: asyncio.Task[None] | None = None
         self.lost: str | None = None
 
@@ -53,9 +62,11 @@ class Engine:
     async def stop(self) -> None:
         """Take no more jobs; those in line fail."""
         if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+            for task in (self._worker, *self._aside):
+                task.cancel()
+            await asyncio.gather(self._worker, *self._aside, return_exceptions=True)
         self._thread.shutdown(wait=True)
+        self._long.shutdown(wait=True, cancel_futures=True)
 
     @asynccontextmanager
     async def admit(self, pictures: int) -> AsyncIterator[None]:
@@ -68,11 +79,10 @@ class Engine:
         if self.lost:
             raise DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
         if self._admitted and self._admitted + pictures > self._max_pictures:
-            slowest = max(self._seconds_per_picture.values(), default=0.001)
             raise Overloaded(
                 f"{self._admitted} pictures are being worked on and {pictures} more came; "
                 f"at most {self._max_pictures} are taken at once",
-                retry_after_seconds=max(1, math.ceil(self._admitted * slowest)),
+                retry_after_seconds=max(1, math.ceil(self._admitted * self._pace.slowest)),
             )
         self._admitted += pictures
         try:
@@ -119,35 +129,46 @@ class Engine:
             ) from error
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, slices = asyncio.get_running_loop(), list[Slice]()
         try:
             while True:
                 await self._arrived.wait()
-                slices = self._scheduler.next(self._budget)
+                slices = self._scheduler.next(self._pace.budget)
                 if not slices:
                     self._arrived.clear()
                     continue
                 began = time.perf_counter()
                 try:
-                    done = await loop.run_in_executor(self._thread, work, slices)
+                    done, left = await loop.run_in_executor(self._thread, work, slices, self._pace.is_long)
                 # Were this task to end, every later request would wait for nothing while /readyz says ready.
                 except Exception as error:
-                    done = [(part.job, error) for part in slices]
-                self._learn_pace(
-                    slices[0].job.model, sum(s.stop - s.start for s in slices), time.perf_counter() - began
-                )
-                for job, result in done:
-                    self._deliver(job, result)
+                    done, left = [(part.job, error) for part in slices], []
+                self._pace.saw_turn(slices, time.perf_counter() - began)
+                self._deliver_all(done)
+                for job in left:
+                    self._put_aside(job)
         finally:
-            for job in self._scheduler.drain():
-                self._deliver(job, DeviceLost("the service is shutting down", retry_after_seconds=5))
+            for job in (*self._scheduler.drain(), *(part.job for part in slices)):
+                self._deliver(job, _stopping())
 
-    def _budget(self, model: ServedModel) -> int:
-        low, high = _BUDGET
-        return min(high, max(low, int(_SLICE_SECONDS / self._seconds_per_picture[model])))
+    def _put_aside(self, job: Job) -> None:
+        task = asyncio.create_task(self._finish_aside(job), name="long job")
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
-    def _learn_pace(self, model: ServedModel, pictures: int, seconds: float) -> None:
-        self._seconds_per_picture[model] += 0.2 * (seconds / pictures - self._seconds_per_picture[model])
+    async def _finish_aside(self, job: Job) -> None:
+        done: Done = [(job, _stopping())]
+        try:
+            done = await asyncio.get_running_loop().run_in_executor(self._long, finish_aside, job)
+        except Exception as error:
+            done = [(job, error)]
+        finally:
+            self._deliver_all(done)
+
+    def _deliver_all(self, done: Done) -> None:
+        self._pace.saw_finished(done)
+        for job, result in done:
+            self._deliver(job, result)
 
     def _deliver(self, job: Job, result: Outcome | Exception) -> None:
         if job.future.done():
@@ -163,3 +184,14 @@ class Engine:
             logger.error("a job failed on %s", job.model.card.name, exc_info=result)
             result = AdaptationFailed("the model failed on this request alone; others are not affected")
         job.future.set_exception(result)
+
+
+def _stopping() -> DeviceLost:
+    return DeviceLost("the service is shutting down", retry_after_seconds=5)
+
+
+def _stand_back() -> None:
+    """Let every other thread go first, and take one core at most."""
+    torch.set_num_threads(1)
+    if sys.platform == "linux":  # where a thread has a niceness of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LONG_NICENESS)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from meta_core.errors import (
+    AdaptationDiverged,
     ImageTooLarge,
     InvalidCheckpoint,
     InvalidOptions,
@@ -122,6 +123,7 @@ KINDS: dict[type[Exception], Kind] = {
     InvalidCursor: Kind(422, "invalid_cursor", "The cursor is not one of this service"),
     InvalidSupportSet: Kind(422, "invalid_support_set", "The examples cannot be adapted to"),
     InvalidOptions: Kind(422, "invalid_options", "The model does not take these options"),
+    AdaptationDiverged: Kind(422, "adaptation_diverged", "Adaptation left the finite numbers"),
     UndecodablePictures: Kind(422, "undecodable_image", "A picture cannot be decoded"),
     UndecodableImage: Kind(422, "undecodable_image", "A picture cannot be decoded"),
     ImageTooLarge: Kind(422, "image_too_large", "A picture has too many pixels"),

@@ -79,6 +79,7 @@ def classifier() -> dict[str, Any]:
         "model": "omniglot-protonet",
         "model_choice": {"reason": "named by the request"},
         "version": "1.0.0",
+        "adapt": {"steps": None, "rate": None},
         "labels": [{"label": "cross", "shots": 2}, {"label": "ring", "shots": 2}],
         "examples": 4,
         "created_at": "2026-01-31T12:00:00.000000Z",

@@ -13,13 +13,14 @@ from torch import Tensor
 from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
 from service.answers import classification, refuse_if_all_bad, results
-from service.catalog import ServedModel
 from service.classifier import Classifier, Labels, examples_of
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, TooLarge
 from service.scheduler import Outcome
 from service.schemas import Classification
+from service.served import ServedModel
+from service.settings import Limits
 
 Loc = tuple[str | int, ...]
 
@@ -54,8 +55,7 @@ async def create(
 ) -> Classifier:
     """Adapt to labelled pictures and store the classifier; it is on disk when this returns."""
     served, reason = services.catalog.choose(model)
-    served.learner.check_options(options)
-    labels = Labels.of(support.labels, services.settings.limits)
+    labels = _check_adaptation(served, support, options, services.settings.limits)
     _check_metadata(metadata, services.settings.limits.metadata_bytes)
 
     async def adapt() -> tuple[Outcome, Tensor]:
@@ -67,7 +67,6 @@ async def create(
     classifier = Classifier.new(
         served,
         labels,
-        outcome.state,
         model_reason=reason,
         options=options,
         name=name,
@@ -75,7 +74,9 @@ async def create(
         metadata=metadata,
     )
     assert outcome.support_features is not None  # noqa: S101 (an adaptation has them)
-    await services.store.put(classifier, examples_of(labels, pictures, outcome.support_features))
+    keep = served.learner.encodes or services.settings.keep_images
+    examples = examples_of(labels, pictures, outcome.support_features, keep_features=keep)
+    await services.store.put(classifier, outcome.state, examples)
     return classifier
 
 
@@ -85,10 +86,11 @@ async def classify(request: Request, services: Services, queries: Queries, *, cl
     classifier = await services.store.get(classifier_id)
     served = services.catalog[classifier.model]
     classifier.check_served_by(served)
+    state = await services.store.state(classifier)
 
     async def predict() -> tuple[Outcome, list[Decoded], float]:
         decoded, seconds = await _decode(services, queries, served)
-        return await services.engine.predict(served, _stack(decoded), classifier.state), decoded, seconds
+        return await services.engine.predict(served, _stack(decoded), state), decoded, seconds
 
     async with services.engine.admit(len(queries.pictures)):
         outcome, decoded, decode_seconds = await attended(request, predict())
@@ -117,8 +119,7 @@ async def classify_once(
     """Adapt and classify in one go, encoding everything together; nothing is stored."""
     began = time.perf_counter()
     served, reason = services.catalog.choose(model)
-    served.learner.check_options(options)
-    labels = Labels.of(support.labels, services.settings.limits)
+    labels = _check_adaptation(served, support, options, services.settings.limits)
 
     async def adapt_and_predict() -> tuple[Outcome, list[Decoded], float]:
         examples = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
@@ -176,6 +177,19 @@ def _answer(
         decode_seconds=decode_seconds,
         total_seconds=time.perf_counter() - began,
     )
+
+
+def _check_adaptation(model: ServedModel, support: Support, options: AdaptOptions, limits: Limits) -> Labels:
+    model.check_options(options)
+    labels = Labels.of(support.labels, limits)
+    examples, steps = len(labels.indices), model.steps(options)
+    if not model.learner.encodes and examples * steps > limits.adapt_pictures_steps:
+        raise TooLarge(
+            f"{examples} examples × {steps} steps came; {model.card.name} adapts its whole network and takes at most "
+            f"{limits.adapt_pictures_steps} (adapt_pictures_steps): send fewer examples, or set adapt.steps to at most "
+            f"{limits.adapt_pictures_steps // examples}"
+        )
+    return labels
 
 
 def _check_metadata(metadata: dict[str, Any], max_bytes: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from meta_core.episode import State
 from meta_core.learner import AdaptOptions
-from service.catalog import ServedModel
+from service.served import ServedModel
 
 
 class Timings(NamedTuple):
@@ -52,7 +52,6 @@ class Job:
     options: AdaptOptions
     future: asyncio.Future[Outcome]
     submitted: float = field(default_factory=time.perf_counter)
-    started: float = 0.0
     taken: int = 0
     features: list[Tensor] = field(default_factory=list)
     encode_seconds: float = 0.0
@@ -66,6 +65,16 @@ class Job:
     def shots(self) -> int:
         """Examples to adapt to."""
         return 0 if self.targets is None else len(self.targets)
+
+    @property
+    def passes(self) -> int:
+        """How often adapting and predicting go over a picture: what they cost, in no particular unit."""
+        return self.shots * max(1, self.model.steps(self.options)) + len(self.pictures) - self.shots
+
+    @property
+    def whole(self) -> bool:
+        """Whether its pictures are taken all at once: nothing encodes them, so that slices would save nobody a wait."""
+        return not self.model.learner.encodes
 
 
 class Slice(NamedTuple):
@@ -108,7 +117,7 @@ class Scheduler:
         A job whose pictures are all taken leaves the line; the others that were served go to its end.
 
         Args:
-            budget: pictures of a model that may be encoded in one go.
+            budget: pictures of a model that may be encoded in one go; where jobs are taken whole, passes.
         """
         self._turn = (self._turn + 1) % 4
         lines = (self._create, self._classify) if self._turn == 0 else (self._classify, self._create)
@@ -126,10 +135,10 @@ class Scheduler:
                 if job.model is not model or left <= 0:
                     passed.append(job)
                     continue
-                count = min(_QUANTUM, left, job.waiting)
+                count = job.waiting if job.whole else min(_QUANTUM, left, job.waiting)
                 taken.append(Slice(job, job.taken, job.taken + count))
                 job.taken += count
-                left -= count
+                left -= job.passes if job.whole else count
                 if job.waiting:
                     served.append(job)
             line.extend(passed + served)

@@ -1,58 +1,18 @@
 """What goes over the wire, in snake_case."""
 
-import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from meta_core.card import Card
 from service import examples
+from service.fields import Base64Image, Label, ModelName, Name, TtlSeconds
 from service.settings import Limits
-
-MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
 
 
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-# A lone surrogate cannot be written as UTF-8 again, control characters and reversed text forge lines of logs, and what
-# has no width makes two labels of one. Joiners and marks of direction are part of emoji and of many scripts.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
-_BLANK = re.compile("[\\s\u200c-\u200f\ufe0e\ufe0f]+")
-
-
-def _printable(text: str) -> str:
-    if found := _UNPRINTABLE.search(text):
-        raise PydanticCustomError(
-            "unprintable", "contains the unprintable character U+{code}", {"code": f"{ord(found[0]):04X}"}
-        )
-    if _BLANK.fullmatch(text):
-        raise PydanticCustomError("unprintable", "contains nothing that can be seen")
-    return text
-
-
-Label = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_printable),
-    Field(description="What the picture shows.", examples=["cat"]),
-]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_printable)]
-ModelName = Annotated[
-    str, Field(max_length=64, description="A model's name, or `auto`.", examples=["omniglot-protonet"])
-]
-TtlSeconds = Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="The classifier is deleted after so long.")]
-Base64Image = Annotated[
-    str,
-    Field(
-        min_length=1,
-        description="A picture (JPEG, PNG, WebP, GIF, BMP or TIFF) as base64 or a `data:` URI; never a web address.",
-        json_schema_extra={"contentEncoding": "base64"},
-    ),
-]
 
 
 class Problem(BaseModel):
@@ -87,8 +47,12 @@ class ExampleIn(_In):
 class AdaptIn(_In):
     """How to adapt, within the limits of the model's card (`adapt`); what is left out is the model's own choice."""
 
-    steps: int | None = Field(default=None, ge=0, description="Steps of the inner loop.")
-    rate: float | None = Field(default=None, gt=0, description="Its learning rate.")
+    model_config = ConfigDict(json_schema_extra={"examples": [{"steps": 5, "rate": 1.0}]})
+
+    steps: int | None = Field(default=None, ge=0, description="How often to step over the examples; a whole number.")
+    rate: float | None = Field(
+        default=None, gt=0, description="Factor on the model's own inner learning rates: 1 leaves them as they are."
+    )
 
 
 class _Query(_In):
@@ -144,6 +108,13 @@ class ModelChoice(BaseModel):
     reason: str
 
 
+class AdaptOut(BaseModel):
+    """The options of adaptation that the request set; null where it left the model's own."""
+
+    steps: int | None = None
+    rate: float | None = None
+
+
 class ClassifierOut(BaseModel):
     """A stored classifier."""
 
@@ -154,6 +125,7 @@ class ClassifierOut(BaseModel):
     model: str
     model_choice: ModelChoice
     version: str = Field(description="Of the model; the classifier stays with it.")
+    adapt: AdaptOut
     labels: list[LabelCount]
     examples: int
     created_at: datetime
@@ -175,7 +147,7 @@ class ModelOut(Card):
     """A model's card, as the service serves it."""
 
     default: bool
-    runtime: str = Field(description="What encodes: `onnxruntime-cpu`, `torch-cpu` or `torch-cuda`.")
+    runtime: str = Field(description="What computes: `onnxruntime-cpu`, `torch-cpu` or `torch-cuda`.")
 
 
 class ModelPage(BaseModel):

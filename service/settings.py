@@ -28,6 +28,9 @@ class Limits(BaseModel):
     archive_bytes: int = Field(default=256 * 2**20, ge=1, description="all pictures of a zip, unpacked")
     ways: int = Field(default=200, ge=2, description="labels of a classifier")
     examples: int = Field(default=2000, ge=2, description="examples of a classifier")
+    adapt_pictures_steps: int = Field(
+        default=10_000, ge=1, description="examples × inner steps, where a model adapts its whole network"
+    )
     metadata_bytes: int = Field(default=16_384, ge=2, description="a classifier's metadata as JSON")
     waiting_pictures: int = Field(
         default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
@@ -45,7 +48,13 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default_factory=_models_dir)
     data_dir: Path = Path("data")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    default_model: str | None = Field(default=None, description="the first by name where unset")
-    threads: int = Field(default_factory=_cores, ge=1, description="of decoding, and of encoding on the CPU")
+    default_model: str | None = Field(
+        default=None, description="omniglot-protonet, else the first by name, where unset"
+    )
+    threads: int = Field(
+        default_factory=_cores, ge=1, description="of decoding, and of encoding and adapting on the CPU"
+    )
+    keep_images: bool = Field(default=False, description="store the examples of models that encode nothing")
+    state_cache_bytes: int = Field(default=256 * 2**20, ge=0, description="of adapted states kept in memory")
     drain_seconds: int = Field(default=20, ge=0, description="how long requests in flight may still take at shutdown")
     limits: Limits = Limits()

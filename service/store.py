@@ -1,12 +1,9 @@
 """Classifiers on disk: SQLite, one process a folder, each change one transaction, on disk before it is answered."""
 
-import base64
-import binascii
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +13,12 @@ from sqlalchemy import CursorResult, delete, event, insert, or_, select, text, t
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from meta_core.episode import State
 from service.classifier import Classifier, Example
-from service.errors import DataFolderError, InvalidCursor, UnknownClassifier
+from service.errors import DataFolderError, UnknownClassifier
+from service.rows import from_cursor, from_row, to_cursor, to_microseconds, to_row
+from service.states import StateCache
 from service.tables import SCHEMA_VERSION, Base, ClassifierRow, ExampleRow
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Page(NamedTuple):
@@ -54,13 +52,18 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class Store:
-    """Stored classifiers. Made by `open_store`."""
+    """Stored classifiers. Made by `open_store`.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Attributes:
+        states: the adapted states that are in memory.
+    """
+
+    def __init__(self, engine: AsyncEngine, states: StateCache) -> None:
         self._engine = engine
+        self.states = states
 
-    async def put(self, classifier: Classifier, examples: Sequence[Example]) -> None:
-        """Store a classifier and its examples; when this returns they are on disk."""
+    async def put(self, classifier: Classifier, state: State, examples: Sequence[Example]) -> None:
+        """Store a classifier with its adapted state and its examples; when this returns they are on disk."""
         rows = [
             {
                 "id": example.id,
@@ -72,10 +75,16 @@ class Store:
             }
             for position, example in enumerate(examples)
         ]
+        expired = ClassifierRow.expires_us <= to_microseconds(_now())
         async with self._engine.begin() as connection:
-            await connection.execute(delete(ClassifierRow).where(ClassifierRow.expires_us <= _microseconds(_now())))
-            await connection.execute(insert(ClassifierRow).values(_row(classifier)))
+            removed = await connection.execute(delete(ClassifierRow).where(expired).returning(ClassifierRow.id))
+            gone = removed.scalars().all()
+            blob = safetensors.torch.save(state)
+            await connection.execute(insert(ClassifierRow).values(to_row(classifier) | {"state": blob}))
             await connection.execute(insert(ExampleRow), rows)
+        for classifier_id in gone:
+            self.states.forget(classifier_id)
+        self.states.put(classifier, state)
 
     async def get(self, classifier_id: str) -> Classifier:
         """A classifier that has not expired.
@@ -88,7 +97,27 @@ class Store:
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
             raise _unknown(classifier_id)
-        return _classifier(dict(row))
+        return from_row(dict(row))
+
+    async def state(self, classifier: Classifier) -> State:
+        """The adapted state of a classifier that `get` gave just now, from memory if it is there.
+
+        Raises:
+            UnknownClassifier: it was deleted or changed since.
+        """
+        kept = self.states.get(classifier)
+        if kept is not None:
+            return kept
+        query = select(ClassifierRow.state).where(
+            ClassifierRow.id == classifier.id, ClassifierRow.updated_us == to_microseconds(classifier.updated_at)
+        )
+        async with self._engine.connect() as connection:
+            blob = (await connection.execute(query)).scalar_one_or_none()
+        if blob is None:
+            raise _unknown(classifier.id)
+        state: State = safetensors.torch.load(blob)
+        self.states.put(classifier, state)
+        return state
 
     async def page(self, *, limit: int, cursor: str | None) -> Page:
         """`limit` classifiers after `cursor`, the newest first.
@@ -98,11 +127,11 @@ class Store:
         """
         query = _select().order_by(ClassifierRow.created_us.desc(), ClassifierRow.id.desc()).limit(limit + 1)
         if cursor is not None:
-            query = query.where(tuple_(ClassifierRow.created_us, ClassifierRow.id) < _parse_cursor(cursor))
+            query = query.where(tuple_(ClassifierRow.created_us, ClassifierRow.id) < from_cursor(cursor))
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        found = [_classifier(dict(row)) for row in rows[:limit]]
-        return Page(found, _cursor(found[-1]) if len(rows) > limit else None)
+        found = [from_row(dict(row)) for row in rows[:limit]]
+        return Page(found, to_cursor(found[-1]) if len(rows) > limit else None)
 
     async def delete(self, classifier_id: str) -> None:
         """Remove a classifier and its examples.
@@ -115,6 +144,7 @@ class Store:
             result: CursorResult[Any] = await connection.execute(
                 delete(ClassifierRow).where(ClassifierRow.id.in_(alive))
             )
+        self.states.forget(classifier_id)
         if not result.rowcount:
             raise _unknown(classifier_id)
 
@@ -123,8 +153,12 @@ class Store:
         await self._engine.dispose()
 
 
-async def open_store(folder: Path) -> Store:
+async def open_store(folder: Path, *, state_cache_bytes: int) -> Store:
     """Open or make the database of a locked data folder.
+
+    Args:
+        folder: where it is.
+        state_cache_bytes: of adapted states to keep in memory.
 
     Raises:
         DataFolderError: it was written by a newer version.
@@ -141,7 +175,7 @@ async def open_store(folder: Path) -> Store:
             )
         await connection.run_sync(Base.metadata.create_all)
         await connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-    return Store(engine)
+    return Store(engine, StateCache(max_bytes=state_cache_bytes))
 
 
 def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -152,54 +186,13 @@ def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _row(classifier: Classifier) -> dict[str, Any]:
-    return {
-        "id": classifier.id,
-        "name": classifier.name,
-        "model": classifier.model,
-        "model_reason": classifier.model_reason,
-        "version": classifier.version,
-        "encoder_sha256": classifier.encoder_sha256,
-        "runtime": classifier.runtime,
-        "precision": classifier.precision,
-        "options": classifier.options,
-        "labels": list(classifier.labels),
-        "shots": list(classifier.shots),
-        "created_us": _microseconds(classifier.created_at),
-        "updated_us": _microseconds(classifier.updated_at),
-        "expires_us": None if classifier.expires_at is None else _microseconds(classifier.expires_at),
-        "user_metadata": classifier.metadata,
-        "state": safetensors.torch.save(classifier.state),
-    }
-
-
-def _classifier(row: dict[str, Any]) -> Classifier:
-    return Classifier(
-        id=row["id"],
-        name=row["name"],
-        model=row["model"],
-        model_reason=row["model_reason"],
-        version=row["version"],
-        encoder_sha256=row["encoder_sha256"],
-        runtime=row["runtime"],
-        precision=row["precision"],
-        options=row["options"],
-        labels=tuple(row["labels"]),
-        shots=tuple(row["shots"]),
-        created_at=_time(row["created_us"]),
-        updated_at=_time(row["updated_us"]),
-        expires_at=None if row["expires_us"] is None else _time(row["expires_us"]),
-        metadata=row["metadata"],
-        state=safetensors.torch.load(row["state"]),
-    )
-
-
 def _select() -> Any:
-    return select(ClassifierRow.__table__).where(_alive())
+    """What has not expired, without its state, which is by far the largest part."""
+    return select(*(column for column in ClassifierRow.__table__.columns if column.name != "state")).where(_alive())
 
 
 def _alive() -> Any:
-    return or_(ClassifierRow.expires_us.is_(None), ClassifierRow.expires_us > _microseconds(_now()))
+    return or_(ClassifierRow.expires_us.is_(None), ClassifierRow.expires_us > to_microseconds(_now()))
 
 
 def _unknown(classifier_id: str) -> UnknownClassifier:
@@ -208,28 +201,5 @@ def _unknown(classifier_id: str) -> UnknownClassifier:
     )
 
 
-def _cursor(last: Classifier) -> str:
-    return base64.urlsafe_b64encode(f"{_microseconds(last.created_at)} {last.id}".encode()).decode()
-
-
-def _parse_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        decoded = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, ValueError):
-        decoded = ""
-    match = re.fullmatch(r"(\d{1,18}) (clf_\w{1,60})", decoded, re.ASCII)
-    if match is None:
-        raise InvalidCursor("the cursor is not one that a page of this list gave as next_cursor")
-    return int(match[1]), match[2]
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)

@@ -39,7 +39,11 @@ class ClassifierRow(Base):
 
 
 class ExampleRow(Base):
-    """An encoded example of a classifier."""
+    """An encoded example of a classifier; its `features` are empty where they were not kept.
+
+    Empty, not null: databases of before have the column not null, which SQLite cannot drop, and no example that is
+    kept is of zero bytes.
+    """
 
     __tablename__ = "examples"
 

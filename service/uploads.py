@@ -11,8 +11,10 @@ from typing import NamedTuple
 from fastapi import UploadFile
 from pydantic import TypeAdapter, ValidationError
 
+from meta_core.learner import AdaptOptions
 from service.errors import FieldError, InvalidArchive, InvalidRequest, ServiceError, TooLarge
-from service.schemas import Label
+from service.fields import Label
+from service.schemas import AdaptIn
 from service.settings import Limits
 
 _LABEL: TypeAdapter[str] = TypeAdapter(Label)
@@ -80,6 +82,20 @@ def check_label(label: str, loc: tuple[str | int, ...]) -> str:
             f"{where}: {first['msg']}; a label has 1 to 200 printable characters",
             errors=[FieldError(loc, first["msg"], first["type"])],
         ) from error
+
+
+def read_adapt(text: str | None) -> AdaptOptions:
+    """The options of adaptation in a form's field, a JSON object; none where it is left out or empty.
+
+    Raises:
+        InvalidRequest: not JSON, or not such options; says which.
+    """
+    try:
+        return AdaptOptions(**AdaptIn.model_validate_json(text or "{}").model_dump())
+    except ValidationError as error:
+        parts = [FieldError(("body", "adapt", *part["loc"]), part["msg"], part["type"]) for part in error.errors()[:20]]
+        said = "; ".join(f"{'.'.join(str(place)[:80] for place in part.loc)}: {part.msg}" for part in parts[:3])
+        raise InvalidRequest(f'{said}; adapt is one JSON object, for example {{"steps": 5}}', errors=parts) from error
 
 
 def read_archive(data: bytes, limits: Limits) -> list[Labelled]:

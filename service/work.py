@@ -3,13 +3,15 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from meta_core.batching import adapt_many, predict_many
 from meta_core.episode import State, SupportSet
+from meta_core.learner import Learner
+from meta_core.parallel import Workers
 from service.scheduler import Job, Outcome, Slice, Timings
 
 Item = TypeVar("Item", bound=Hashable)
@@ -17,46 +19,68 @@ Result = TypeVar("Result")
 Done = list[tuple[Job, Outcome | Exception]]
 
 
-def work(slices: Sequence[Slice]) -> Done:
-    """Encode slices of one model in one forward; returns the jobs that are over, each with what it came to.
+class Hands(NamedTuple):
+    """What adapts and predicts: a learner that no other thread uses at that time, and threads to help it."""
+
+    learner: Learner
+    workers: Workers | None
+
+
+def work(slices: Sequence[Slice], is_long: Callable[[Job], bool]) -> tuple[Done, list[Job]]:
+    """Encode slices of one model in one forward, and finish the jobs that are then complete.
 
     A batch that raises is done again one by one, so that a bad job fails alone.
+
+    Args:
+        slices: what to encode.
+        is_long: whether to leave a complete job to another thread.
+
+    Returns:
+        The jobs that are over, each with what it came to, and those that are left to be finished.
     """
     began = time.perf_counter()
-    for job, _, _ in slices:
-        job.started = job.started or began
     encoded, failed = _together(_encode, slices)
     seconds = time.perf_counter() - began
     for part, features in encoded.items():
         part.job.features.append(features)
         part.job.encode_seconds += seconds
     done: Done = [(part.job, error) for part, error in failed.items()]
-    return done + _finish([part.job for part in encoded if part.stop == len(part.job.pictures)])
+    complete = [part.job for part in encoded if part.stop == len(part.job.pictures)]
+    left = [job for job in complete if is_long(job)]
+    model = slices[0].job.model
+    return done + _finish([job for job in complete if job not in left], Hands(model.learner, model.workers)), left
 
 
-def _finish(jobs: Sequence[Job]) -> Done:
+def finish_aside(job: Job) -> Done:
+    """Finish a job that `work` left, in a thread that does nothing else; nothing if nobody waits for it any more."""
+    model = job.model
+    return [] if job.future.done() else _finish([job], Hands(model.aside or model.learner, workers=None))
+
+
+def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
     """Adapt where a support set came, then predict where queries came; jobs are of one model, wholly encoded."""
     began = time.perf_counter()
     features = {job: torch.cat(job.features) for job in jobs}
     states = {job: job.state for job in jobs if job.state is not None}
     errors: dict[Job, Exception] = {}
     for group in _by_options(jobs):
-        adapted, failed = _together(lambda some: _adapt(some, features), group)
+        adapted, failed = _together(lambda some: _adapt(some, features, hands), group)
         states |= adapted
         errors |= failed
     adapt_seconds = time.perf_counter() - began
 
     asked = [job for job in jobs if job in states and len(features[job]) > job.shots]
-    logits, failed = _together(lambda some: _predict(some, features, states), asked)
+    logits, failed = _together(lambda some: _predict(some, features, states, hands), asked)
     errors |= failed
     predict_seconds = time.perf_counter() - began - adapt_seconds
 
     done: Done = list(errors.items())
     for job in jobs:
         if job not in errors:
-            timings = Timings(job.started - job.submitted, job.encode_seconds, adapt_seconds, predict_seconds)
+            queue = began - job.submitted - job.encode_seconds
+            timings = Timings(queue, job.encode_seconds, adapt_seconds, predict_seconds)
             support = None if job.targets is None else features[job][: job.shots].cpu()
-            state = {name: tensor.cpu() for name, tensor in states[job].items()}
+            state = {name: _own(tensor) for name, tensor in states[job].items()}
             done.append((job, Outcome(state, support, logits.get(job), timings)))
     return done
 
@@ -67,7 +91,7 @@ def _encode(slices: Sequence[Slice]) -> list[Tensor]:
     return list(torch.split(features, [stop - start for _, start, stop in slices]))
 
 
-def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor]) -> list[State]:
+def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor], hands: Hands) -> list[State]:
     supports = [
         SupportSet(
             inputs=features[job][: job.shots],
@@ -77,17 +101,23 @@ def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor]) -> list[State]:
         for job in jobs
         if job.targets is not None
     ]
-    return adapt_many(jobs[0].model.learner, supports, options=jobs[0].options)
+    return adapt_many(hands.learner, supports, options=jobs[0].options, workers=hands.workers)
 
 
 @torch.no_grad()
-def _predict(jobs: Sequence[Job], features: dict[Job, Tensor], states: dict[Job, State]) -> list[Tensor]:
+def _predict(jobs: Sequence[Job], features: dict[Job, Tensor], states: dict[Job, State], hands: Hands) -> list[Tensor]:
     queries = [features[job][job.shots :] for job in jobs]
     near = [
         {name: tensor.to(query.device) for name, tensor in states[job].items()}
         for job, query in zip(jobs, queries, strict=True)
     ]
-    return [logits.cpu() for logits in predict_many(jobs[0].model.learner, near, queries)]
+    return [logits.cpu() for logits in predict_many(hands.learner, near, queries, workers=hands.workers)]
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU, without what it was made of: it is kept for long."""
+    tensor = tensor.detach().cpu()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _by_options(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -9,19 +9,18 @@ from service import flow
 from service.bodies import StrictRoute
 from service.classifier import Classifier
 from service.dependencies import Services, ServicesDep
+from service.fields import ModelName, Name, TtlSeconds
 from service.flow import Support
 from service.schemas import (
+    AdaptOut,
     ClassifierOut,
     ClassifierPage,
     CreateClassifier,
     LabelCount,
     ModelChoice,
-    ModelName,
-    Name,
-    TtlSeconds,
     problems,
 )
-from service.uploads import Labelled, match_labels, read_archive, read_files
+from service.uploads import Labelled, match_labels, read_adapt, read_archive, read_files
 
 router = APIRouter(prefix="/v1/classifiers", tags=["classifiers"], route_class=StrictRoute)
 
@@ -44,6 +43,15 @@ FilesField = Annotated[list[UploadFile], File(min_length=1, description="Picture
 ModelField = Annotated[ModelName | None, Form(examples=["omniglot-protonet"])]
 NameField = Annotated[Name | None, Form(description="Yours to recognize it by.", examples=["my classifier"])]
 TtlField = Annotated[TtlSeconds | None, Form(examples=[86400])]
+AdaptField = Annotated[
+    str | None,
+    Form(
+        max_length=1000,
+        description="How to adapt, as one JSON object, within the limits of the model's card (`adapt`): "
+        '`{"steps": 5}`, `{"rate": 0.5}` or both.',
+        examples=["{}"],  # the default model takes no options
+    ),
+]
 
 
 @router.post(
@@ -87,6 +95,7 @@ async def create_classifier_upload(
     model: ModelField = None,
     name: NameField = None,
     ttl_seconds: TtlField = None,
+    adapt: AdaptField = None,
 ) -> ClassifierOut:
     """The same as creating from base64, from a form with files."""
     pictures = await read_files(files, services.settings.limits)
@@ -95,7 +104,7 @@ async def create_classifier_upload(
         pictures=pictures,
         locs=[("body", "files", number) for number in range(len(files))],
     )
-    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds)
+    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds, adapt)
     return _created(classifier, response)
 
 
@@ -114,6 +123,7 @@ async def create_classifier_archive(
     model: ModelField = None,
     name: NameField = None,
     ttl_seconds: TtlField = None,
+    adapt: AdaptField = None,
 ) -> ClassifierOut:
     """The same from a zip with a folder a label."""
     pictures: list[Labelled] = await services.decoder.run(read_archive, await archive.read(), services.settings.limits)
@@ -122,7 +132,7 @@ async def create_classifier_archive(
         pictures=[picture.data for picture in pictures],
         locs=[("body", "archive", picture.name) for picture in pictures],
     )
-    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds)
+    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds, adapt)
     return _created(classifier, response)
 
 
@@ -166,13 +176,14 @@ async def _create_from_form(
     model: str | None,
     name: str | None,
     ttl_seconds: int | None,
+    adapt: str | None,
 ) -> Classifier:
     return await flow.create(
         request,
         services,
         support,
         model=model or None,  # forms of browsers send what is left empty as an empty string
-        options=AdaptOptions(),
+        options=read_adapt(adapt),
         name=name or None,
         ttl_seconds=ttl_seconds,
         metadata={},
@@ -192,6 +203,7 @@ def _out(classifier: Classifier) -> ClassifierOut:
         model=classifier.model,
         model_choice=ModelChoice(reason=classifier.model_reason),
         version=classifier.version,
+        adapt=AdaptOut(**classifier.options),
         labels=[LabelCount(label=label, shots=shots) for label, shots in counts],
         examples=sum(classifier.shots),
         created_at=classifier.created_at,

@@ -10,9 +10,9 @@ from service.bodies import StrictRoute
 from service.dependencies import ServicesDep
 from service.errors import TooLarge
 from service.flow import Queries, Support
-from service.routes.classifiers import ClassifierId, FilesField, LabelsField, ModelField
+from service.routes.classifiers import AdaptField, ClassifierId, FilesField, LabelsField, ModelField
 from service.schemas import Classification, ClassifyImages, ClassifyOnce, problems
-from service.uploads import match_labels, read_files
+from service.uploads import match_labels, read_adapt, read_files
 
 router = APIRouter(tags=["classify"], route_class=StrictRoute)
 
@@ -87,6 +87,7 @@ async def classify_once_upload(
     labels: LabelsField,
     queries: Annotated[list[UploadFile], File(min_length=1, description="Pictures to classify.")],
     model: ModelField = None,
+    adapt: AdaptField = None,
     top_k: TopKField = None,
 ) -> Classification:
     """The same from a form with files."""
@@ -101,7 +102,7 @@ async def classify_once_upload(
         examples,
         await _file_queries(queries, "queries", top_k, services),
         model=model or None,
-        options=AdaptOptions(),
+        options=read_adapt(adapt),
     )
 
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.catalog import ServedModel
 from service.dependencies import ServicesDep
 from service.schemas import ModelOut, ModelPage, problems
+from service.served import ServedModel
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.service.gradient import MAML, write_models
 from tests.service.hostile import Target
 from tests.service.running import Service, running
 
@@ -25,3 +27,30 @@ def target(service: Service) -> Iterator[Target]:
     """The same service, for requests that it refuses."""
     with service.client() as client:
         yield Target.of(service, client)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every shipped model and such as adapt by gradient."""
+    return write_models(tmp_path_factory.mktemp("every") / "models")
+
+
+@pytest.fixture(scope="session")
+def maml_alone(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one model, which adapts by gradient."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / MAML).symlink_to(models / MAML)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def every(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of all of them."""
+    with running(tmp_path_factory.mktemp("every") / "data", models_dir=models, KSHOT_THREADS="2") as started:
+        yield started
+
+
+@pytest.fixture
+def every_client(every: Service) -> Iterator[httpx.Client]:
+    with every.client(timeout_seconds=120) as client:
+        yield client

@@ -207,7 +207,7 @@ OTHER = [
             f"{NAMES[path]}: unknown model",
             path,
             json_body(WHOLE[path] | {"model": "nothing"}),
-            ("no model is called 'nothing'; there are: omniglot-protonet",),
+            ("no model is called 'nothing'; there are: omniglot-",),
             UNKNOWN_MODEL,
         )
         for path in (CREATE, ONCE)

@@ -1,22 +1,28 @@
 """The engine and its scheduler, in process, on the shipped model."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import service.work
+from meta_core.batching import adapt_many
 from meta_core.checkpoint import load
 from meta_core.episode import State, SupportSet
 from meta_core.errors import InvalidSupportSet
-from meta_core.learner import AdaptOptions
+from meta_core.learner import AdaptOptions, Learner
 from meta_core.learners.protonet import ProtoNet
-from service.catalog import ServedModel
+from meta_core.parallel import Workers, replica
 from service.encoders import OnnxEncoder, TorchEncoder
 from service.engine import Engine
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded
 from service.scheduler import Job, Outcome, Scheduler
+from service.served import ServedModel
+from tests.made_up import small_learner
 from tests.service.running import MODELS
 
 OPTIONS = AdaptOptions()
@@ -60,7 +66,7 @@ def targets(shots: Sequence[int]) -> Tensor:
 
 
 async def started(*, max_pictures: int = 10_000, max_seconds: float = 30) -> Engine:
-    engine = Engine(max_pictures=max_pictures, max_seconds=max_seconds)
+    engine = Engine(max_pictures=max_pictures, max_seconds=max_seconds, threads=1)
     engine.start()
     return engine
 
@@ -204,6 +210,140 @@ def test_stopping_fails_what_waits_instead_of_leaving_it_to_hang(model: ServedMo
         await engine.stop()
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert all(isinstance(result, DeviceLost) for result in results)
+
+    asyncio.run(run())
+
+
+class Patient(ProtoNet):
+    """Adapts to many examples when it is told to."""
+
+    begun, go = threading.Event(), threading.Event()
+
+    def adapt(self, support: SupportSet, *, options: AdaptOptions) -> State:
+        if len(support.inputs) > 500:
+            self.begun.set()
+            assert self.go.wait(60)
+        return super().adapt(support, options=options)
+
+
+@pytest.fixture
+def patient() -> ServedModel:
+    loaded = load(MODELS / "omniglot-protonet")
+    learner = Patient(backbone=loaded.learner.backbone).eval()
+    Patient.begun.clear()
+    Patient.go.clear()
+    return ServedModel(loaded.card, learner, TorchEncoder(loaded, device="cpu"), aside=replica(learner))
+
+
+def test_nobody_waits_behind_a_long_job(patient: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        long = asyncio.ensure_future(engine.adapt(patient, pictures(600, seed=0), targets([300, 300]), options=OPTIONS))
+        await asyncio.to_thread(Patient.begun.wait, 60)
+        for seed in range(3):
+            outcome = await engine.adapt(patient, pictures(5, seed=seed), targets([2, 2]), options=OPTIONS)
+            assert outcome.logits is not None
+            await engine.predict(patient, pictures(5, seed=seed), outcome.state)
+        assert not long.done()
+        Patient.go.set()
+        assert (await long).state["prototypes"].shape == (2, 576)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_a_long_job_is_dropped_at_its_time_and_those_behind_it_are_not_begun(patient: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started(max_seconds=1)
+        inputs = pictures(600, seed=0)
+        jobs = [engine.adapt(patient, inputs, targets([300, 300]), options=OPTIONS) for _ in range(2)]
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(isinstance(result, DeadlineExceeded) for result in results)
+        Patient.go.set()
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_stopping_fails_long_jobs_too(patient: ServedModel) -> None:
+    async def run() -> None:
+        engine = await started()
+        long = asyncio.ensure_future(engine.adapt(patient, pictures(600, seed=0), targets([300, 300]), options=OPTIONS))
+        await asyncio.to_thread(Patient.begun.wait, 60)
+        threading.Timer(0.1, Patient.go.set).start()
+        await engine.stop()
+        with pytest.raises(DeviceLost):
+            await long
+
+    asyncio.run(run())
+
+
+def test_each_thread_keeps_its_own_number_of_threads() -> None:
+    async def run() -> None:
+        engine = Engine(max_pictures=10, max_seconds=30, threads=2)
+        learner = small_learner("maml")
+        workers = Workers(learner, count=2)
+        assert workers.map(lambda *_: torch.get_num_threads(), range(4)) == [1] * 4
+        assert engine._thread.submit(torch.get_num_threads).result() == 2
+        assert engine._long.submit(torch.get_num_threads).result() == 1
+        assert workers.map(lambda *_: torch.get_num_threads(), range(4)) == [1] * 4
+        assert engine._thread.submit(torch.get_num_threads).result() == 2
+        workers.close()
+        await engine.stop()
+
+    before = torch.get_num_threads()
+    try:
+        asyncio.run(run())
+    finally:
+        torch.set_num_threads(before)
+
+
+def maml() -> ServedModel:
+    """Untrained; the card is another model's."""
+    loaded = load(MODELS / "omniglot-protonet")
+    learner = small_learner("maml", rate=0.5).requires_grad_(requires_grad=False)
+    encoder = TorchEncoder(loaded, device="cpu")
+    encoder._learner = learner
+    return ServedModel(loaded.card, learner, encoder, workers=Workers(learner, count=2), aside=replica(learner))
+
+
+def test_gradient_learners_adapt_different_users_tasks_in_one_turn_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    served, together = maml(), list[int]()
+
+    def counted(learner: Learner, supports: Sequence[SupportSet], **options: Any) -> list[State]:
+        together.append(len(supports))
+        assert options["workers"] is served.workers
+        return adapt_many(learner, supports, **options)
+
+    monkeypatch.setattr(service.work, "adapt_many", counted)
+
+    async def run() -> None:
+        engine = await started()
+        ask = [engine.adapt(served, pictures(8, seed=seed), targets([3, 2]), options=OPTIONS) for seed in range(12)]
+        outcomes = await asyncio.gather(*ask)
+        assert max(together) > 1
+        assert sum(together) == 12
+        for seed, outcome in enumerate(outcomes):
+            alone = await engine.adapt(served, pictures(8, seed=seed), targets([3, 2]), options=OPTIONS)
+            assert outcome.logits is not None
+            assert alone.logits is not None
+            torch.testing.assert_close(outcome.logits.softmax(-1), alone.logits.softmax(-1), atol=1e-4, rtol=0)
+        await engine.stop()
+        served.close()
+
+    asyncio.run(run())
+
+
+def test_a_turn_takes_whole_jobs_of_a_gradient_learner_up_to_its_budget() -> None:
+    async def run() -> None:
+        scheduler, served = Scheduler(), maml()
+        jobs = [job(served, 10, creates=True) for _ in range(6)]
+        for one in jobs:
+            scheduler.add(one)
+        assert jobs[0].passes == 50  # 5 steps over 10 pictures
+        assert [part.job for part in scheduler.next(lambda _: 120)] == jobs[:3]
+        assert [part.job for part in scheduler.next(lambda _: 1)] == jobs[3:4]
+        served.close()
 
     asyncio.run(run())
 

@@ -10,8 +10,14 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from meta_core.card import Accuracy, Card
+from meta_core.errors import InvalidCheckpoint
 from service.app import create_app
+from service.catalog import Catalog
+from service.served import serve
 from service.settings import Settings
+from tests.made_up import write_model
+from tests.service.gradient import SHIPPED
 from tests.service.running import (
     MODELS,
     REPOSITORY,
@@ -27,7 +33,7 @@ from tests.service.running import (
 
 def test_live_ready_and_version_answer(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "live"}
-    assert client.get("/readyz").json()["models"] == ["omniglot-protonet"]
+    assert client.get("/readyz").json()["models"] == SHIPPED
     version = client.get("/version").json()
     assert version["default_model"] == "omniglot-protonet"
     assert {"body_bytes", "files", "file_bytes", "pixels", "ways", "examples"} <= set(version["limits"])
@@ -35,7 +41,8 @@ def test_live_ready_and_version_answer(client: httpx.Client) -> None:
 
 def test_a_model_card_says_what_a_user_chooses_by(client: httpx.Client) -> None:
     page = client.get("/v1/models").json()
-    (card,) = page["data"]
+    assert [card["name"] for card in page["data"]] == SHIPPED
+    (card,) = (card for card in page["data"] if card["name"] == "omniglot-protonet")
     assert (page["has_more"], page["next_cursor"]) == (False, None)
     assert client.get("/v1/models/omniglot-protonet").json() == card
     assert card["default"] is True
@@ -169,3 +176,25 @@ def test_a_classifier_of_a_version_that_is_gone_is_a_conflict(tmp_path: Path) ->
     assert (answer.status_code, answer.json()["code"]) == (409, "model_version_missing")
     assert "1.0.0" in answer.json()["detail"]
     assert "2.0.0" in answer.json()["detail"]
+
+
+def test_a_model_whose_answers_depend_on_other_queries_is_not_served(tmp_path: Path) -> None:
+    row = Accuracy(data="made-up", ways=5, shots=1, queries=15, episodes=10, accuracy=99.0, ci95=1.0, inductive=False)
+    write_model(tmp_path / "papers")
+    path = tmp_path / "papers" / "card.json"
+    card = Card.model_validate_json(path.read_bytes())
+    path.write_text(card.model_copy(update={"accuracy": [row]}).model_dump_json())
+    with pytest.raises(InvalidCheckpoint, match="papers: it was trained to normalize by the batch"):
+        serve(tmp_path / "papers", device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(("names", "default"), [(("b", "a"), "a"), (("a", "omniglot-protonet"), "omniglot-protonet")])
+def test_the_usual_model_is_the_default_or_else_the_first_by_name(
+    tmp_path: Path, names: tuple[str, ...], default: str
+) -> None:
+    for name in names:
+        write_model(tmp_path / name)
+    catalog = Catalog()
+    catalog.load(tmp_path, device="cpu", threads=1)
+    assert catalog.choose(None)[0].card.name == default
+    catalog.close()

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
+from meta_core.episode import State
 from service.classifier import Classifier, Example
 from service.errors import DataFolderError, UnknownClassifier
 from service.store import Store, locked, open_store
@@ -35,17 +37,20 @@ def classifier(number: int, *, created_at: datetime = NOW, expires_at: datetime 
         updated_at=created_at,
         expires_at=expires_at,
         metadata={"nested": [1, 2.5, None, {"deep": True}]},
-        state={"prototypes": torch.arange(12.0).view(3, 4) / 7},
     )
+
+
+def state(number: int = 0) -> State:
+    return {"prototypes": number + torch.arange(12.0).view(3, 4) / 7}
 
 
 def examples(number: int, count: int = 4) -> list[Example]:
     return [Example(f"exm_{number}_{i}", i % 3, bytes(32), b"\x00\x00\x80?" * 4) for i in range(count)]
 
 
-def with_store(folder: Path, use: Callable[[Store], Awaitable[None]]) -> None:
+def with_store(folder: Path, use: Callable[[Store], Awaitable[None]], *, state_cache_bytes: int = 1000) -> None:
     async def run() -> None:
-        store = await open_store(folder)
+        store = await open_store(folder, state_cache_bytes=state_cache_bytes)
         await use(store)
         await store.close()
 
@@ -65,12 +70,12 @@ def test_what_is_read_is_what_was_written_also_by_the_next_process(tmp_path: Pat
     written = classifier(1)
 
     async def write(store: Store) -> None:
-        await store.put(written, examples(1))
+        await store.put(written, state(), examples(1))
 
     async def read(store: Store) -> None:
         found = await store.get(written.id)
-        assert torch.equal(found.state["prototypes"], written.state["prototypes"])
-        assert replace(found, state={}) == replace(written, state={})
+        assert found == written
+        assert torch.equal((await store.state(found))["prototypes"], state()["prototypes"])
 
     with_store(tmp_path, write)
     with_store(tmp_path, read)
@@ -80,7 +85,7 @@ def test_a_creation_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
     async def fail(store: Store) -> None:
         clashing = [*examples(1), examples(1)[0]]
         with pytest.raises(IntegrityError):
-            await store.put(classifier(1), clashing)
+            await store.put(classifier(1), state(), clashing)
         with pytest.raises(UnknownClassifier):
             await store.get(classifier(1).id)
 
@@ -90,8 +95,8 @@ def test_a_creation_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
 
 def test_deleting_takes_the_examples_along(tmp_path: Path) -> None:
     async def delete(store: Store) -> None:
-        await store.put(classifier(1), examples(1))
-        await store.put(classifier(2), examples(2))
+        await store.put(classifier(1), state(), examples(1))
+        await store.put(classifier(2), state(), examples(2))
         await store.delete(classifier(1).id)
         with pytest.raises(UnknownClassifier):
             await store.delete(classifier(1).id)
@@ -104,8 +109,8 @@ def test_the_expired_are_hidden_at_once_and_removed_with_the_next_creation(tmp_p
     past, future = datetime.now(UTC) - timedelta(seconds=1), datetime.now(UTC) + timedelta(days=1)
 
     async def expire(store: Store) -> None:
-        await store.put(classifier(1, expires_at=past), examples(1))
-        await store.put(classifier(2, expires_at=future), examples(2))
+        await store.put(classifier(1, expires_at=past), state(), examples(1))
+        await store.put(classifier(2, expires_at=future), state(), examples(2))
         await store.get(classifier(2).id)
         for gone in (store.get(classifier(1).id), store.delete(classifier(1).id)):
             with pytest.raises(UnknownClassifier):
@@ -119,7 +124,9 @@ def test_the_expired_are_hidden_at_once_and_removed_with_the_next_creation(tmp_p
 def test_pages_hold_their_order_where_times_are_equal(tmp_path: Path) -> None:
     async def page(store: Store) -> None:
         for number in range(7):
-            await store.put(classifier(number, created_at=NOW + timedelta(seconds=number // 3)), examples(number))
+            await store.put(
+                classifier(number, created_at=NOW + timedelta(seconds=number // 3)), state(), examples(number)
+            )
         seen, cursor = list[str](), None
         while True:
             found = await store.page(limit=2, cursor=cursor)
@@ -134,10 +141,98 @@ def test_pages_hold_their_order_where_times_are_equal(tmp_path: Path) -> None:
 
 def test_many_writers_at_once_all_get_through(tmp_path: Path) -> None:
     async def write(store: Store) -> None:
-        await asyncio.gather(*(store.put(classifier(number), examples(number)) for number in range(60)))
+        await asyncio.gather(*(store.put(classifier(number), state(), examples(number)) for number in range(60)))
 
     with_store(tmp_path, write)
     assert (rows(tmp_path, "classifiers"), rows(tmp_path, "examples")) == (60, 240)
+
+
+def test_a_state_is_read_once_and_then_answered_from_memory(tmp_path: Path) -> None:
+    async def write(store: Store) -> None:
+        await store.put(classifier(1), state(1), examples(1))
+        assert (store.states.held_bytes, store.states.misses) == (48, 0)
+        await store.state(classifier(1))
+        assert (store.states.hits, store.states.misses) == (1, 0)
+
+    async def read(store: Store) -> None:
+        assert store.states.held_bytes == 0
+        for hits in range(3):
+            found = await store.state(await store.get(classifier(1).id))
+            assert torch.equal(found["prototypes"], state(1)["prototypes"])
+            assert (store.states.hits, store.states.misses, store.states.held_bytes) == (hits, 1, 48)
+
+    with_store(tmp_path, write)
+    with_store(tmp_path, read)
+
+
+def test_states_stay_within_the_budget_and_the_evicted_are_read_again(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        for number in range(5):
+            await store.put(classifier(number), state(number), examples(number))
+            assert store.states.held_bytes <= 100
+        for number in (0, 4, 2, 0, 1):
+            found = await store.state(classifier(number))
+            assert torch.equal(found["prototypes"], state(number)["prototypes"])
+            assert store.states.held_bytes == 96
+
+    with_store(tmp_path, use, state_cache_bytes=100)
+
+
+def test_without_a_budget_every_state_is_read_from_disk(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(1), examples(1))
+        for _ in range(2):
+            found = await store.state(classifier(1))
+            assert torch.equal(found["prototypes"], state(1)["prototypes"])
+        assert (store.states.hits, store.states.misses, store.states.held_bytes) == (0, 2, 0)
+
+    with_store(tmp_path, use, state_cache_bytes=0)
+
+
+def test_two_who_miss_at_once_are_both_answered(tmp_path: Path) -> None:
+    async def write(store: Store) -> None:
+        await store.put(classifier(1), state(1), examples(1))
+
+    async def read(store: Store) -> None:
+        both = await asyncio.gather(store.state(classifier(1)), store.state(classifier(1)))
+        assert all(torch.equal(found["prototypes"], state(1)["prototypes"]) for found in both)
+        assert store.states.held_bytes == 48
+
+    with_store(tmp_path, write)
+    with_store(tmp_path, read)
+
+
+def test_the_deleted_and_the_expired_leave_memory_too(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        soon = datetime.now(UTC) + timedelta(seconds=0.05)
+        await store.put(classifier(1), state(1), examples(1))
+        await store.put(classifier(2, expires_at=soon), state(2), examples(2))
+        await store.delete(classifier(1).id)
+        assert store.states.held_bytes == 48
+        await asyncio.sleep(0.06)
+        with pytest.raises(UnknownClassifier):
+            await store.get(classifier(2).id)
+        await store.put(classifier(3), state(3), examples(3))
+        assert (len(store.states), store.states.held_bytes) == (1, 48)
+        with pytest.raises(UnknownClassifier):
+            await store.state(classifier(1))
+
+    with_store(tmp_path, use)
+
+
+def test_a_state_that_another_process_replaced_is_not_answered_from_memory(tmp_path: Path) -> None:
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(1), examples(1))
+        later = NOW + timedelta(microseconds=1)
+        async with store._engine.begin() as connection:
+            blob = safetensors.torch.save(state(9))
+            change = text("UPDATE classifiers SET updated_us = updated_us + 1, state = :state")
+            await connection.execute(change, {"state": blob})
+        found = await store.get(classifier(1).id)
+        assert found == replace(classifier(1), updated_at=later)
+        assert torch.equal((await store.state(found))["prototypes"], state(9)["prototypes"])
+
+    with_store(tmp_path, use)
 
 
 def test_every_commit_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:

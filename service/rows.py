@@ -1,0 +1,84 @@
+"""Classifiers as rows of the database and back, and places in the list of them as cursors."""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.classifier import Classifier
+from service.errors import InvalidCursor
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_row(classifier: Classifier) -> dict[str, Any]:
+    """The columns of a classifier but its state."""
+    return {
+        "id": classifier.id,
+        "name": classifier.name,
+        "model": classifier.model,
+        "model_reason": classifier.model_reason,
+        "version": classifier.version,
+        "encoder_sha256": classifier.encoder_sha256,
+        "runtime": classifier.runtime,
+        "precision": classifier.precision,
+        "options": classifier.options,
+        "labels": list(classifier.labels),
+        "shots": list(classifier.shots),
+        "created_us": to_microseconds(classifier.created_at),
+        "updated_us": to_microseconds(classifier.updated_at),
+        "expires_us": None if classifier.expires_at is None else to_microseconds(classifier.expires_at),
+        "user_metadata": classifier.metadata,
+    }
+
+
+def from_row(row: dict[str, Any]) -> Classifier:
+    """The classifier of such columns, as the database gives them."""
+    return Classifier(
+        id=row["id"],
+        name=row["name"],
+        model=row["model"],
+        model_reason=row["model_reason"],
+        version=row["version"],
+        encoder_sha256=row["encoder_sha256"],
+        runtime=row["runtime"],
+        precision=row["precision"],
+        options=row["options"],
+        labels=tuple(row["labels"]),
+        shots=tuple(row["shots"]),
+        created_at=_time(row["created_us"]),
+        updated_at=_time(row["updated_us"]),
+        expires_at=None if row["expires_us"] is None else _time(row["expires_us"]),
+        metadata=row["metadata"],
+    )
+
+
+def to_cursor(last: Classifier) -> str:
+    """The place after this classifier."""
+    return base64.urlsafe_b64encode(f"{to_microseconds(last.created_at)} {last.id}".encode()).decode()
+
+
+def from_cursor(cursor: str) -> tuple[int, str]:
+    """Creation time, microseconds, and id of the classifier that a page ended with.
+
+    Raises:
+        InvalidCursor: not one that `to_cursor` made.
+    """
+    try:
+        decoded = base64.urlsafe_b64decode(cursor.encode()).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    match = re.fullmatch(r"(\d{1,18}) (clf_\w{1,60})", decoded, re.ASCII)
+    if match is None:
+        raise InvalidCursor("the cursor is not one that a page of this list gave as next_cursor")
+    return int(match[1]), match[2]
+
+
+def to_microseconds(time: datetime) -> int:
+    """Microseconds since 1970 UTC."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

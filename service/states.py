@@ -1,0 +1,66 @@
+"""Adapted states in memory, within a budget of bytes; what is not here is read from the store."""
+
+from collections import OrderedDict
+from datetime import datetime
+from typing import NamedTuple
+
+from meta_core.episode import State
+from service.classifier import Classifier
+
+
+class _Entry(NamedTuple):
+    updated_at: datetime
+    state: State
+    size: int
+
+
+class StateCache:
+    """The states used last; those not used for longest make room.
+
+    It is asked with what the store says of a classifier now, and answers only for that very moment of change: a state
+    that was replaced or deleted, by whatever process, is never answered from here.
+
+    Args:
+        max_bytes: of all states together; 0 keeps none.
+
+    Attributes:
+        held_bytes: of the states held now.
+        hits: how often a state was here.
+        misses: how often it was not.
+    """
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held_bytes = self.hits = self.misses = 0
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, classifier: Classifier) -> State | None:
+        """The classifier's state, if it is here."""
+        entry = self._entries.get(classifier.id)
+        if entry is None or entry.updated_at != classifier.updated_at:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._entries.move_to_end(classifier.id)
+        return entry.state
+
+    def put(self, classifier: Classifier, state: State) -> None:
+        """Keep a state in place of the classifier's former one; one that is over the budget alone is not kept."""
+        self.forget(classifier.id)
+        size = sum(tensor.nbytes for tensor in state.values())
+        if size > self.max_bytes:
+            return
+        self._entries[classifier.id] = _Entry(classifier.updated_at, state, size)
+        self.held_bytes += size
+        while self.held_bytes > self.max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self.held_bytes -= oldest.size
+
+    def forget(self, classifier_id: str) -> None:
+        """Let go of a classifier's state, if it is here."""
+        entry = self._entries.pop(classifier_id, None)
+        if entry is not None:
+            self.held_bytes -= entry.size
