@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _TASK_BATCH = 50
+_SLOW_TASK_BATCH = 10
+"""Where a task takes a good part of a second, so that the bar moves."""
 
 
 def accuracies(
@@ -98,7 +100,8 @@ def episode_accuracy(
     lookup = features.__getitem__ if isinstance(features, Tensor) else features
     options = options or AdaptOptions()
     found: list[Tensor] = []
-    for some in accuracies(learner, lookup, pictures, plan, options=options, workers=workers):
+    batch = _TASK_BATCH if learner.encodes else _SLOW_TASK_BATCH
+    for some in accuracies(learner, lookup, pictures, plan, options=options, workers=workers, batch=batch):
         found.append(some)
         advance(len(some))
     mean, ci95 = mean_ci95(torch.cat(found))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from meta_core.episode import SupportSet
+from meta_core.episode import State, SupportSet
 from meta_core.errors import InvalidSupportSet
 
 
@@ -47,3 +47,48 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
     p, c = points.double(), centres.double()
     squares = p.square().sum(-1, keepdim=True) - 2 * p @ c.T + c.square().sum(-1)
     return squares.clamp_min(0).to(points.dtype)
+
+
+def balanced_weights(targets: Tensor, weights: Tensor) -> Tensor:
+    """Example weights that give each class the same total, in float64: (S, C), (S,) → (S,).
+
+    They sum to the number of examples, so that with even shots each stays what it was.
+    """
+    targets, weights = targets.double(), weights.double()
+    counts = weights @ targets
+    return weights * (targets @ (weights.sum() / (targets.shape[1] * counts)))
+
+
+def centred_rows(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (S, D) less their weighted mean, and the mean (D,), in float64.
+
+    A row of weight 0 becomes 0 whatever it held, be it no number.
+    """
+    kept = weights[:, None] > 0
+    features = torch.where(kept, features.double(), 0)
+    mean = weights @ features / weights.sum()
+    return torch.where(kept, features - mean, 0), mean
+
+
+def unit_rows(vectors: Tensor) -> Tensor:
+    """Vectors (…, D) made of length 1, in float64; the vector 0 stays 0."""
+    vectors = vectors.double()
+    return vectors * inverse_length(vectors.square().sum(-1, keepdim=True))
+
+
+def inverse_length(squares: Tensor) -> Tensor:
+    """1 / √squares; 0 where there is no length, and so is the gradient, which would there be infinite."""
+    some = squares > 1e-30
+    return torch.where(some, torch.where(some, squares, 1).rsqrt(), 0)
+
+
+def linear_state(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> State:
+    """`weight` (D, C) and `bias` (C,) as they are stored: of `dtype`, contiguous, no views of anything larger."""
+    named = {"weight": weight, "bias": bias}
+    return {name: tensor.to(dtype, copy=True).contiguous() for name, tensor in named.items()}
+
+
+def linear_logits(state: State, query: Tensor) -> Tensor:
+    """Logits of features by `linear_state`: (Q, D) → (Q, C), multiplied in float64 as `squared_distances` are."""
+    weight, bias = state["weight"], state["bias"]
+    return (query.double() @ weight.double() + bias.double()).to(weight.dtype)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from meta_core import heads
 from meta_core.episode import Episode, State, SupportSet
-from meta_core.functional import check_support
+from meta_core.functional import check_support, class_means
 from meta_core.inner_loop import Weights, balanced_cross_entropy, gradient, is_vmapped
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.objectives import cross_entropy
@@ -157,8 +157,9 @@ class FineTuning(Learner):
         return moved
 
     def _head_rates(self, features: Tensor, support: SupportSet) -> dict[str, Tensor | float]:
-        """At half of 4 / mean (|x|² + 1) descent on the head alone is sure to converge; `head_rate` 1 is a quarter."""
-        squares = 1 + support.weights @ features.square().sum(-1) / support.weights.sum()
+        """At the start the loss curves at most as mean (|x|² + 1) / ways along the head: `head_rate` 1 is the safest."""
+        lengths = features.square().sum(-1, keepdim=True)
+        squares = 1 + class_means(lengths, support.targets, support.weights).mean()
         return dict(heads.per_way(dict.fromkeys(heads.NAMES, self.head_rate / squares), support))
 
     def _loss(

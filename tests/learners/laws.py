@@ -25,7 +25,8 @@ OPTIONS = AdaptOptions()
 WAYS = 5
 CHANCE = 1 / WAYS
 CLEARLY_ABOVE_CHANCE = 0.6
-"""Three times chance. Nearest means of an untrained Conv-4's features stay below half of it on these tasks."""
+"""Three times chance. Nearest means of an untrained Conv-4's features stay below half of it on these tasks; fitting the
+whole untrained network to an episode's 25 pictures comes to 0.45."""
 
 
 def law(check: Law) -> Law:
@@ -145,10 +146,11 @@ def relabelling_the_classes_permutes_the_logits(learner: Learner) -> None:
 
 @law
 def it_learns(learner: Learner) -> None:
-    assert held_out_accuracy(learner) < 2 * CHANCE, "an untrained learner does well: the tasks say nothing"
+    untrained = held_out_accuracy(learner)
+    assert untrained < 2.5 * CHANCE, "an untrained learner does well: the tasks say nothing"
     trained = copy.deepcopy(learner)
     meta_train(trained)
-    assert held_out_accuracy(trained) > CLEARLY_ABOVE_CHANCE
+    assert held_out_accuracy(trained) > max(CLEARLY_ABOVE_CHANCE, untrained + 0.1)
 
 
 @law

@@ -184,6 +184,12 @@ def test_one_example_beside_fifty_is_not_outvoted() -> None:
     assert (logits[1:].argmax(-1) == 1).double().mean() > 0.9
 
 
+def test_forty_classes_are_learned_by_the_rate_that_suits_five() -> None:
+    learner, (support, _) = batch_normed(), task([1] * 40)
+    logits = learner.predict(learner.adapt(support, options=OPTIONS), support.inputs)
+    assert (logits.argmax(-1) == support.targets.argmax(-1)).double().mean() > 0.9
+
+
 @pytest.mark.parametrize("options", [AdaptOptions(steps=100), AdaptOptions(rate=10), AdaptOptions(steps=100, rate=10)])
 def test_the_most_that_may_be_asked_for_stays_finite(options: AdaptOptions) -> None:
     learner, (support, query) = batch_normed(), task([1, 2, 1])
