@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation clean
+.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,8 +47,14 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; installs them apart, 6 GB)
+	$(BIN)/python benchmarks/training.py $(ARGS)
+
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
+
+bench-training: install ## a second-order meta-training step beside higher's and TorchOpt's (about five minutes)
+	$(BIN)/python benchmarks/training.py
 
 bench-adaptation: install ## 30 users' MAML adaptations together against one after another
 	$(BIN)/python benchmarks/adaptation.py

@@ -32,6 +32,7 @@ from meta_core.parallel import Workers
 from meta_core.pictures import Pictures, check_disjoint
 from meta_core.plots import training_curve
 from meta_core.progress import episodes_bar, say
+from meta_core.quick_layers import quicken
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
 from meta_core.run import Look, Run, restore_run, save_run
@@ -182,6 +183,8 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
         checkpoint.take_backbone(learner, models / recipe.start_from)
     learner.backbone.requires_grad_(not recipe.freeze_backbone)
     learner = learner.to(device)
+    if not learner.encodes and device == "cpu" and recipe.optimizer.precision == "fp32":
+        quicken(learner.backbone)
     if learner.encodes:  # the few pictures of one task are faster as they are
         learner = learner.to(memory_format=torch.channels_last)
     named = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}

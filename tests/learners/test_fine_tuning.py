@@ -87,7 +87,7 @@ def plain_fine_tuning(learner: FineTuning, support: SupportSet, *, factor: float
     head = nn.Linear(features.shape[1], ways).double()
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    head_rate = learner.head_rate * ways / (1 + float(features.square().sum(-1).mean()))
+    head_rate = 4 * learner.head_rate / (1 + float(features.square().sum(-1).mean()))
     groups = [
         {"params": [weight], "lr": factor * learner.rates()[name]} for name, weight in backbone.named_parameters()
     ]
