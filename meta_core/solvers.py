@@ -95,7 +95,7 @@ def _step_in_plane(plane: Tensor, slope: Tensor, chances: Tensor, weights: Tenso
     curvature = bent.flatten(1) @ logit_moves.flatten(1).T + penalty * weight_moves @ weight_moves.T
     lengths = _newton_lengths(curvature, plane.flatten(1) @ slope.flatten())
     step = torch.einsum("i,ipc->pc", lengths, plane)
-    return step * _damping(step[-examples:] * (weights[:, None] > 0))
+    return step * _damping(step[-examples:])
 
 
 def _bent(moves: Tensor, chances: Tensor, weights: Tensor) -> Tensor:
@@ -116,7 +116,8 @@ def _damping(moves: Tensor) -> Tensor:
     """How much of a Newton step that moves the logits by (S, C) does not ascend: log(1 + spread) / spread.
 
     Along it |third derivative| ≤ spread · second derivative, for no class's logit moves further from the mean; that
-    bounds the objective (Bach 2010, "Self-concordant analysis for logistic regression", proposition 1).
+    bounds the objective (Bach 2010, "Self-concordant analysis for logistic regression", proposition 1). Padding, whose
+    rows are 0, moves as the mean example does and never has the largest spread.
     """
     spread = (moves.amax(-1) - moves.amin(-1)).amax() + _TINY
     return torch.log1p(spread) / spread

@@ -183,9 +183,10 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
         checkpoint.take_backbone(learner, models / recipe.start_from)
     learner.backbone.requires_grad_(not recipe.freeze_backbone)
     learner = learner.to(device)
-    if not learner.encodes and device == "cpu" and recipe.optimizer.precision == "fp32":
+    quick = not learner.encodes and device == "cpu" and recipe.optimizer.precision == "fp32"
+    if quick:
         quicken(learner.backbone)
-    if learner.encodes:  # the few pictures of one task are faster as they are
+    if learner.encodes or quick:  # in bf16 the few pictures of one task are faster as they are
         learner = learner.to(memory_format=torch.channels_last)
     named = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
     weights = [weight for name, weight in named.items() if not name.startswith("rates.")]

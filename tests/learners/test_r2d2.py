@@ -42,6 +42,7 @@ HARD: dict[str, SupportSet] = {
     "some features that are 0": support_set(torch.cat([torch.zeros(2, 8), torch.ones(4, 8)]), [0, 1, 2, 0, 1, 2]),
     "features of 1e4": support_set(1e4 * random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
     "features of 1e-4": support_set(1e-4 * random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
+    "two pictures of 1e4 under all labels": support_set(1e4 * random(2, 8).float().repeat(3, 1), [0, 0, 1, 1, 2, 2]),
     "an offset of 1e4": support_set(1e4 + random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
     "a hundred ways": support_set(random(100, 8).float(), list(range(100))),
     "one beside fifty": one_beside_fifty(),
@@ -196,9 +197,10 @@ def test_stacked_tasks_give_the_meta_gradient_of_single_ones() -> None:
     assert_stacked_meta_gradient_is_that_of_single_tasks(made(penalty=0.5, scale=3))
 
 
+@pytest.mark.parametrize("penalty", [1.0, 1e-6])
 @pytest.mark.parametrize("case", HARD)
-def test_answers_and_gradients_are_finite_for(case: str) -> None:
-    assert_finite(made(scale=10), HARD[case])
+def test_answers_and_gradients_are_finite_for(case: str, penalty: float) -> None:
+    assert_finite(made(penalty=penalty, scale=10), HARD[case])
 
 
 def test_one_picture_under_contradictory_labels_is_undecided() -> None:
