@@ -31,8 +31,8 @@ class FineTuning(Learner):
     - The head's rows start equal (`heads.equal_rows`), not at random: the same examples give the same classifier.
     - A step takes the whole support set, every class of which weighs the same; unfreezing is spread over steps, not
       epochs.
-    - The head's rate is relative to the longest that surely descends, which the features' lengths tell, so that one
-      number suits all backbones and tasks.
+    - The head's rate is relative to the features' mean squared length, and multiplied by the ways
+      (`heads.per_way`), so that one number suits all backbones and tasks.
     - The backbone stays in `eval` mode: batch norm normalizes by the statistics of the pretraining, for a task's
       pictures are too few to estimate them from and a query's answer is to be its own; dropout is off.
     - A tuned backbone is kept as its half-precision difference from the start, half the bytes.
@@ -141,41 +141,34 @@ class FineTuning(Learner):
     ) -> Weights:
         """Displacements after `until` of so many steps, differentiable with respect to `start` if asked."""
         features = self._features(start, support.inputs)
-        centre = class_means(features, support.targets, support.weights).mean(0)
         head = heads.equal_rows(features, support)
         first = dict.fromkeys(heads.NAMES, 0) | self.first_steps(steps)
-        rates = self._head_rates(features - centre, support) | self.rates()
+        rates = self._head_rates(features, support) | self.rates()
         moved, velocity = head | {name: torch.zeros_like(weight) for name, weight in start.items()}, Weights()
         for step in range(until):
             moving = {name: moved[name] for name in moved if first[name] <= step}
             known = features if moving.keys() == head.keys() else None
-            loss = partial(self._loss, start=start, fixed=moved, support=support, centre=centre, known=known)
+            loss = partial(self._loss, start=start, fixed=moved, support=support, known=known)
             slopes = gradient(loss, moving, second_order=second_order, vmapped=is_vmapped(support))
             pulled = _clipped({name: slope + self.pull * moved[name] for name, slope in slopes.items()}, to=self.clip)
             for name, slope in pulled.items():
                 velocity[name] = self.momentum * velocity[name] + slope if name in velocity else slope
             moved = moved | {name: moved[name] - factor * rates[name] * velocity[name] for name in moving}
-        return moved | {heads.BIAS: moved[heads.BIAS] - moved[heads.WEIGHT] @ centre}
+        return moved
 
     def _head_rates(self, features: Tensor, support: SupportSet) -> dict[str, Tensor | float]:
-        """In the head the loss curves by at most half the mean of |x|² + 1: steps of 4 over that mean still descend."""
+        """The loss at first curves at most as mean (|x|² + 1) / ways along the head: `head_rate` 1 is the safest."""
         lengths = features.square().sum(-1, keepdim=True)
         squares = 1 + class_means(lengths, support.targets, support.weights).mean()
-        return dict.fromkeys(heads.NAMES, self.head_rate * 4 / squares)
+        return dict(heads.per_way(dict.fromkeys(heads.NAMES, self.head_rate / squares), support))
 
     def _loss(
-        self,
-        moving: Weights,
-        *,
-        start: Weights,
-        fixed: Weights,
-        support: SupportSet,
-        centre: Tensor,
-        known: Tensor | None,
+        self, moving: Weights, *, start: Weights, fixed: Weights, support: SupportSet, known: Tensor | None
     ) -> Tensor:
         """Of the displacements that change beside those that do not; where features are known, of the head's alone."""
-        features = self._features(_sum(start, fixed | moving), support.inputs) if known is None else known
-        return balanced_cross_entropy(heads.linear(moving, features - centre), support)
+        if known is not None:
+            return balanced_cross_entropy(heads.linear(moving, known), support)
+        return balanced_cross_entropy(self._logits(_sum(start, fixed | moving), support.inputs), support)
 
     def _logits(self, weights: Weights, inputs: Tensor) -> Tensor:
         return heads.linear(weights, self._features(weights, inputs))
