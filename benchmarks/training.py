@@ -40,7 +40,7 @@ from rich.table import Table
 OURS = "kshot"
 PEERS = {"higher": ["higher"], "torchopt": ["torchopt"], "torchopt_functional": ["torchopt"]}
 LIMITS = {"float64": 1e-8, "float32": 1e-3}
-QUICK: dict[str, Any] = {"layout": "nhwc", "layers": "quick"}
+QUICK: dict[str, Any] = {"layout": "channels_last", "layers": "quick"}
 """How kshot computes."""
 
 out, err = Console(), Console(stderr=True)

@@ -39,6 +39,19 @@ def _plain() -> bool:
     return transformed or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
 
 
+def _one_channel_last(inputs: Tensor) -> Tensor:
+    """Pictures of one channel with strides that say channels last, and no copy.
+
+    Their memory is the same either way, and torch takes them for channels first wherever a weight does not say
+    otherwise, as one that an inner step made does not; a query pass is then half as fast.
+    """
+    if inputs.shape[1] != 1 or inputs.requires_grad:
+        return inputs
+    inputs = inputs.contiguous()
+    height, width = inputs.shape[2:]
+    return inputs.as_strided(inputs.shape, (height * width, 1, width, 1))
+
+
 class _Norm(Function):
     """y = γ x̂ + β with x̂ = (x − μ) r and r = (var + ε)^-½, of a channel of all examples or of each one's groups.
 
@@ -350,6 +363,7 @@ class QuickConv2d(nn.Conv2d):
         """(N, C, H, W) → (N, C', H', W')"""
         if _plain():
             return super().forward(inputs)
+        inputs = _one_channel_last(inputs)
         outputs: Tensor = _Convolution.apply(inputs, self.weight, list(self.stride), list(self.padding))
         return outputs
 
@@ -381,6 +395,7 @@ class QuickBlock(nn.Sequential):
         if _plain() or len(inputs) <= chunk:
             plain: Tensor = nn.Sequential.forward(self, inputs)  # type: ignore[no-untyped-call]
             return plain
+        inputs = _one_channel_last(inputs)
         how = _How(list(convolution.stride), list(convolution.padding), getattr(norm, "num_groups", 0), norm.eps, chunk)
 
         def again(inputs: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
