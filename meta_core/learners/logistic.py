@@ -19,8 +19,8 @@ from meta_core.functional import (
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.solvers import logistic_regression
 
-_ROUNDING = 1e-12
-"""Of the mean's squared length: what centring leaves of examples that are all the same must not be scaled up."""
+_ROUNDING = 1e-10
+"""Of the mean's squared length: what an encoder's rounding tells apart of equal pictures must not be scaled up."""
 
 
 class Logistic(Learner):
