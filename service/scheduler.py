@@ -24,10 +24,19 @@ class Timings(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a job came to."""
+    """What a job came to, on the CPU.
+
+    Attributes:
+        state: adapted, or the one that came.
+        support_features: (S, …) encoded examples; None where the state came.
+        query_features: (Q, …) the encoded rest.
+        logits: (Q, C); None where there was no query.
+        timings: where the time went.
+    """
 
     state: State
     support_features: Tensor | None
+    query_features: Tensor
     logits: Tensor | None
     timings: Timings
 

@@ -79,9 +79,10 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
         if job not in errors:
             queue = began - job.submitted - job.encode_seconds
             timings = Timings(queue, job.encode_seconds, adapt_seconds, predict_seconds)
-            support = None if job.targets is None else features[job][: job.shots].cpu()
+            encoded = features[job].cpu()
+            support = None if job.targets is None else encoded[: job.shots]
             state = {name: _own(tensor) for name, tensor in states[job].items()}
-            done.append((job, Outcome(state, support, logits.get(job), timings)))
+            done.append((job, Outcome(state, support, encoded[job.shots :], logits.get(job), timings)))
     return done
 
 
