@@ -47,17 +47,14 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; installs them apart, 6 GB)
+bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
 	$(BIN)/python benchmarks/training.py $(ARGS)
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
 
-bench-training: install ## a second-order meta-training step beside higher's and TorchOpt's (about five minutes)
-	$(BIN)/python benchmarks/training.py
-
 bench-adaptation: install ## 30 users' MAML adaptations together against one after another
-	$(BIN)/python benchmarks/adaptation.py
+	$(BIN)/python benchmarks/adaptation.py $(ARGS)
 
 clean: ## remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
