@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from meta_core.preprocess import InputSpec
 
@@ -17,10 +17,21 @@ class _Strict(BaseModel):
 
 
 class Part(_Strict):
-    """A registered learner, backbone or task source and what it was built with."""
+    """A registered learner, backbone or task source and what it was built with.
+
+    Also written short: `"conv4"` is its name alone, `"timm:resnet10t"` has `{model = "resnet10t"}` for options.
+    """
 
     name: str
     options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        name, colon, model = given.partition(":")
+        return {"name": name, "options": {"model": model} if colon else {}}
 
 
 class StateSize(_Strict):
@@ -59,7 +70,7 @@ class Accuracy(_Strict):
 
 
 class Training(_Strict):
-    """Where the weights come from."""
+    """How the weights were meta-trained."""
 
     recipe: Name
     data: str
@@ -92,8 +103,15 @@ class Card(_Strict):
     )
     accuracy: list[Accuracy] = []
     calibration: None = None
-    training: Training
+    origin: str | None = Field(default=None, description="whose pretrained weights the backbone began with, if any")
+    training: Training | None = Field(default=None, description="null where the weights were not meta-trained")
     files: dict[str, str] = Field(description="SHA-256 of each file of the folder that is loaded")
+
+    @model_validator(mode="after")
+    def _of_known_weights(self) -> "Card":
+        if self.origin is None and self.training is None:
+            raise ValueError("the card does not say where the weights come from; give training, origin or both")
+        return self
 
 
 def card_text(card: Card) -> str:
@@ -117,18 +135,20 @@ def _facts(card: Card) -> str:
             f"- Input: {spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}",
             f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
             f"- Licence: {card.licence}",
-            "- Calibration: none yet; probabilities are the learner's own softmax",
+            "- Calibration: none; probabilities are the learner's own softmax",
         ]
     )
 
 
 def _accuracies(card: Card) -> str:
+    if not card.accuracy:
+        return "## Accuracy\n\nNot measured yet; `kshot evaluate` measures it on your labelled pictures."
     otherwise = "" if all(row.inductive for row in card.accuracy) else ", where a row does not say transductive"
     return "\n".join(
         [
             "## Accuracy",
             "",
-            "Percent on classes never trained on, mean over episodes ± 95 % confidence interval; inductive: no query's",
+            f"Percent on {_novelty(card)}, mean over episodes ± 95 % confidence interval; inductive: no query's",
             f"answer depends on another query{otherwise}.",
             "",
             "| data | protocol | ways | shots | accuracy |",
@@ -141,20 +161,28 @@ def _accuracies(card: Card) -> str:
     )
 
 
+def _novelty(card: Card) -> str:
+    if card.origin is None:
+        return "classes never trained on"
+    return f"classes that {'' if card.training is None else 'meta-training never saw and '}pretraining may have seen"
+
+
 def _origin(card: Card) -> str:
-    training = card.training
-    return "\n".join(
-        [
-            "## Training",
-            "",
-            f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}:",
-            f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on",
-            f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes",
-            f"({training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above.",
-            "",
-            "![loss and validation accuracy](curve.png)",
-        ]
-    )
+    pretrained = [] if card.origin is None else [f"The backbone's weights: {card.origin}.", ""]
+    if card.training is None:
+        return "\n".join(["## Origin", "", *pretrained, "Not meta-trained: the learner stands on it as it is built."])
+    return "\n".join(["## Training", "", *pretrained, *_training(card.training)])
+
+
+def _training(training: Training) -> list[str]:
+    return [
+        f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}:",
+        f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on",
+        f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes",
+        f"({training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above.",
+        "",
+        "![loss and validation accuracy](curve.png)",
+    ]
 
 
 def _protocol(row: Accuracy) -> str:

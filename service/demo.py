@@ -43,9 +43,8 @@ def run_demo() -> int:
     support, queries = _digits()
     with _service(console) as client:
         model = client.get("/v1/models").raise_for_status().json()["data"][0]
-        console.print(
-            f"model [bold]{model['name']} {model['version']}[/], trained on {model['training']['data']}, not on digits"
-        )
+        learned = f"trained on {model['training']['data']}" if model["training"] else model["origin"]
+        console.print(f"model [bold]{model['name']} {model['version']}[/], {learned}, not on digits")
         classifier, seconds = _timed(client, "/v1/classifiers", _examples(support))
         console.print(
             f"POST /v1/classifiers with {len(support.labels)} pictures of 10 digits → "

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from meta_core import checkpoint
 from meta_core.batching import adapt_many, predict_many
-from meta_core.card import Accuracy, Card, card_text
+from meta_core.card import Accuracy, Card, Part, card_text
 from meta_core.checkpoint import load, measure_state, read_card
 from meta_core.episode import SupportSet
 from meta_core.errors import InvalidCheckpoint
@@ -249,6 +249,33 @@ def test_the_readme_tells_what_the_card_tells(saved: Path) -> None:
     assert "| made-up | Lake's 20 one-shot runs | 20 | 1 | 95.00 ± 1.00 |" in text
     assert "32 bytes a class" in text
     assert "Apache-2.0" in text
+
+
+def test_a_model_that_was_not_meta_trained_says_whose_weights_it_has(saved: Path) -> None:
+    text = card_text(read_card(saved).model_copy(update={"origin": "somebody's net (MIT licence)", "training": None}))
+    assert "weights: somebody's net (MIT licence)" in text
+    assert "Not meta-trained" in text
+    assert "Recipe" not in text
+    assert "curve.png" not in text
+    assert "Not measured yet" in text
+
+
+def test_the_readme_does_not_call_classes_unseen_that_pretraining_may_have_seen(saved: Path) -> None:
+    row = Accuracy(data="made-up", ways=5, shots=1, queries=15, episodes=600, accuracy=91, ci95=1)
+    card = read_card(saved).model_copy(update={"accuracy": [row]})
+    assert "classes never trained on" in card_text(card)
+    started = card_text(card.model_copy(update={"origin": "somebody's net"}))
+    assert "never trained on" not in started
+    assert "meta-training never saw and pretraining may have seen" in started
+    assert "Recipe `tiny`" in started
+
+
+@pytest.mark.parametrize(
+    ("short", "name", "options"),
+    [("conv4", "conv4", {}), ("timm:vit.tag_in1k", "timm", {"model": "vit.tag_in1k"})],
+)
+def test_a_part_may_be_written_short(short: str, name: str, options: dict[str, str]) -> None:
+    assert Part.model_validate(short) == Part(name=name, options=options)
 
 
 def test_every_card_survives_json(saved: Path) -> None:
