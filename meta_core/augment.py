@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Augmentation(BaseModel):
-    """How far a picture may be moved; each amount is drawn uniformly within ± its value."""
+    """How far a picture may be moved and recoloured; each amount is drawn uniformly within ± its value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,20 +18,48 @@ class Augmentation(BaseModel):
     stretch: float = Field(default=0, ge=0, le=1, description="of the logarithm of width over height")
     shear: float = Field(default=0, ge=0, le=1)
     shift: float = Field(default=0, ge=0, le=1, description="of half the picture")
+    flip: float = Field(default=0, ge=0, le=1, description="probability of swapping left and right")
+    crop: float = Field(
+        default=0,
+        ge=0,
+        le=0.95,
+        description="share of the area that a crop may leave out, at 3:4 to 4:3, then enlarged",
+    )
+    brightness: float = Field(default=0, ge=0, le=1, description="of a factor around 1; so are the next two")
+    contrast: float = Field(default=0, ge=0, le=1)
+    saturation: float = Field(default=0, ge=0, le=1)
 
     @property
     def active(self) -> bool:
         """Whether it changes anything."""
-        return any(self.model_dump().values())
+        return self.moves or self.recolours or self.flip > 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels have to be interpolated."""
+        return any((self.rotate_degrees, self.scale, self.stretch, self.shear, self.shift, self.crop))
+
+    @property
+    def recolours(self) -> bool:
+        """Whether it changes what stays in its place."""
+        return any((self.brightness, self.contrast, self.saturation))
 
 
 def augment(pictures: Tensor, augmentation: Augmentation, *, generator: torch.Generator) -> Tensor:
-    """A random affine map of each picture: (N, channels, H, W) → the same shape; what comes in from outside is 0."""
-    if not augmentation.active:
-        return pictures
-    maps = _affine_maps(len(pictures), augmentation, generator=generator).to(pictures)
-    grid = F.affine_grid(maps, list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, align_corners=False)
+    """Each picture changed in its own way: (N, channels, H, W) on the scale 0 to 255 → the same shape and scale.
+
+    A crop, then the affine map, then the flip, then colours; what comes in from outside is 0.
+    """
+    if augmentation.moves:
+        maps = _affine_maps(len(pictures), augmentation, generator=generator)
+        if augmentation.crop:
+            maps = _cropped(maps, augmentation.crop, generator=generator)
+        grid = F.affine_grid(maps.to(pictures), list(pictures.shape), align_corners=False)
+        pictures = F.grid_sample(pictures, grid, align_corners=False)
+    if augmentation.flip:
+        flipped = torch.rand(len(pictures), 1, 1, 1, generator=generator) < augmentation.flip
+        pictures = torch.where(flipped.to(pictures.device), pictures.flip(-1), pictures)
+    return _recoloured(pictures, augmentation, generator=generator) if augmentation.recolours else pictures
 
 
 def _affine_maps(count: int, amount: Augmentation, *, generator: torch.Generator) -> Tensor:
@@ -47,3 +75,35 @@ def _affine_maps(count: int, amount: Augmentation, *, generator: torch.Generator
         torch.stack([height * sin, height * (shear * sin + cos), down * amount.shift], dim=1),
     ]
     return torch.stack(rows, dim=1)
+
+
+def _cropped(maps: Tensor, most: float, *, generator: torch.Generator) -> Tensor:
+    """(N, 2, 3): what `maps` do within a window of the picture (the random resized crop of Szegedy et al. 2015)."""
+    area, ratio, right, down = torch.rand(4, len(maps), generator=generator)
+    area = 1 - most * area
+    root = torch.exp((ratio - 0.5) * math.log(4 / 3))  # of width over height, which is 3/4 to 4/3
+    sides = torch.stack([area.sqrt() * root, area.sqrt() / root], dim=1).clamp(max=1)
+    middles = (1 - sides) * (torch.stack([right, down], dim=1) * 2 - 1)
+    cropped = maps * sides[:, :, None]
+    cropped[:, :, 2] += middles
+    return cropped
+
+
+def _recoloured(pictures: Tensor, amount: Augmentation, *, generator: torch.Generator) -> Tensor:
+    """Brightness, then contrast around the picture's mean, then saturation around its grey."""
+    drawn = torch.rand(3, len(pictures), 1, 1, 1, generator=generator).to(pictures) * 2 - 1
+    brightness, contrast, saturation = (
+        1 + of * factor
+        for of, factor in zip((amount.brightness, amount.contrast, amount.saturation), drawn, strict=True)
+    )
+    pictures = (pictures * brightness).clamp(0, 255)
+    pictures = torch.lerp(_grey(pictures).mean((-2, -1), keepdim=True), pictures, contrast).clamp(0, 255)
+    return torch.lerp(_grey(pictures), pictures, saturation).clamp(0, 255)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """(N, channels, H, W) → (N, 1, H, W), by the luma weights of ITU-R BT.601."""
+    if pictures.shape[1] == 1:
+        return pictures
+    weights = torch.tensor([0.299, 0.587, 0.114]).to(pictures)
+    return (pictures * weights[:, None, None]).sum(1, keepdim=True)

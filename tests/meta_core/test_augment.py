@@ -74,7 +74,76 @@ def test_what_comes_in_from_outside_is_black(generator: torch.Generator) -> None
     assert (black > 0).double().mean() > 0.9
 
 
-@pytest.mark.parametrize("wrong", [{"rotate_degrees": 181}, {"shift": -0.1}, {"scale": 2}, {"flip": True}])
+def gradient() -> Tensor:
+    """Brighter from left to right, 28 × 28."""
+    return torch.linspace(0, 255, 28).expand(1, 28, 28)
+
+
+def test_half_the_pictures_are_flipped_left_to_right_and_nothing_else(generator: torch.Generator) -> None:
+    flipped = augment(gradient().expand(400, 1, 28, 28), Augmentation(flip=0.5), generator=generator)
+    mirrored = torch.tensor([torch.equal(picture, gradient().flip(-1)) for picture in flipped])
+    kept = torch.tensor([torch.equal(picture, gradient()) for picture in flipped])
+    assert torch.equal(mirrored, ~kept)
+    assert 160 < mirrored.sum() < 240
+
+
+def test_a_crop_stays_inside_the_picture_and_leaves_out_no_more_than_it_says(generator: torch.Generator) -> None:
+    across = torch.linspace(-1, 1, 28)
+    both = torch.stack([across.expand(28, 28), across[:, None].expand(28, 28), torch.ones(28, 28)])
+    cropped = augment(both.expand(500, 3, 28, 28), Augmentation(crop=0.5), generator=generator)[:, :, 1:-1, 1:-1]
+    torch.testing.assert_close(cropped[:, 2], torch.ones(500, 26, 26))  # nothing came in from outside
+    width = cropped[:, 0, 0, -1] - cropped[:, 0, 0, 0]
+    height = cropped[:, 1, -1, 0] - cropped[:, 1, 0, 0]
+    whole = (across[26] - across[1]) ** 2
+    area = width * height / whole
+    assert 0.47 < area.min() < 0.6
+    assert 0.9 < area.max() < 1.03
+    assert 0.74 < (width / height).min() < 0.8
+    assert 1.25 < (width / height).max() < 1.35
+    middle = (cropped[:, 0, 0, -1] + cropped[:, 0, 0, 0]) / 2
+    assert middle.min() < -0.15
+    assert middle.max() > 0.15
+
+
+def colours(count: int) -> Tensor:
+    """Three flat colours in stripes, 28 × 28."""
+    stripes = torch.tensor([[60.0, 100, 140], [90, 90, 90], [160, 120, 80]])
+    return stripes.T[:, :, None].repeat(1, 10, 28)[:, :28].expand(count, 3, 28, 28)
+
+
+def test_brightness_is_a_factor_within_its_amount(generator: torch.Generator) -> None:
+    factor = augment(colours(300), Augmentation(brightness=0.4), generator=generator) / colours(300)
+    assert 0.59 < factor.min() < 0.65
+    assert 1.35 < factor.max() < 1.41
+    torch.testing.assert_close(factor.amin((1, 2, 3)), factor.amax((1, 2, 3)))
+
+
+def test_contrast_keeps_the_mean_and_saturation_the_greys(generator: torch.Generator) -> None:
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    before = torch.einsum("nchw,c->nhw", colours(100), weights)
+    contrast = torch.einsum(
+        "nchw,c->nhw", augment(colours(100), Augmentation(contrast=0.4), generator=generator), weights
+    )
+    torch.testing.assert_close(contrast.mean((1, 2)), before.mean((1, 2)))
+    assert (contrast.std((1, 2)) / before.std((1, 2))).aminmax().max > 1.3
+    saturation = augment(colours(100), Augmentation(saturation=0.4), generator=generator)
+    torch.testing.assert_close(torch.einsum("nchw,c->nhw", saturation, weights), before)
+    spread = (saturation[:, 0] - saturation[:, 2]).abs().mean((1, 2))
+    assert spread.max() > 1.3 * spread.min()
+
+
+def test_colours_stay_on_the_scale(generator: torch.Generator) -> None:
+    noise = torch.randint(0, 256, (50, 3, 8, 8), generator=generator).float()
+    changed = augment(noise, Augmentation(brightness=1, contrast=1, saturation=1), generator=generator)
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+
+
+def test_a_grey_picture_has_no_saturation_to_change(generator: torch.Generator) -> None:
+    torch.testing.assert_close(augment(blob(3), Augmentation(saturation=1), generator=generator), blob(3))
+
+
+@pytest.mark.parametrize("wrong", [{"rotate_degrees": 181}, {"shift": -0.1}, {"scale": 2}, {"crop": 1}, {"hue": 0.1}])
 def test_amounts_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Augmentation.model_validate(wrong)
