@@ -1,5 +1,8 @@
 """Prototypical networks (Snell, Swersky & Zemel 2017, "Prototypical Networks for Few-shot Learning")."""
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor, nn
 
 from meta_core.episode import State, SupportSet
@@ -31,6 +34,19 @@ class ProtoNet(Learner):
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Features (Q, D) → minus the scaled squared distance to each prototype, (Q, C)."""
         return -self.scale * squared_distances(query, state["prototypes"])
+
+    def leave_one_out(self, support: SupportSet, *, options: AdaptOptions) -> Iterator[tuple[Tensor, Tensor]]:
+        """All at once: leaving an example out moves its own class's mean alone, from m to (n · m − x) / (n − 1)."""
+        state = self.adapt(support, options=options)
+        membership = (support.targets * support.weights[:, None]).double()
+        sums, counts = membership.T @ support.inputs.double(), membership.sum(0)
+        own = support.targets.argmax(-1)
+        weights = support.weights.double()[:, None]
+        without = (sums[own] - weights * support.inputs.double()) / (counts[own][:, None] - weights)
+        moved = support.inputs.double() - without.to(support.inputs.dtype)
+        logits, positions = self.predict(state, support.inputs), torch.arange(len(own), device=own.device)
+        logits[positions, own] = -self.scale * moved.square().sum(-1).to(logits.dtype)
+        yield positions, logits
 
 
 def build(*, backbone: nn.Module, scale: float = 1.0) -> ProtoNet:

@@ -2,6 +2,7 @@
 solvers")."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,38 @@ class R2D2(Learner):
     def predict(self, state: State, query: Tensor) -> Tensor:
         """Features (Q, D) → (Q, C)."""
         return linear_logits(state, query)
+
+    def leave_one_out(self, support: SupportSet, *, options: AdaptOptions) -> Iterator[tuple[Tensor, Tensor]] | None:
+        """One factorization a class, for its examples together; None where examples of one class weigh differently.
+
+        The classes' weights are those that hold once an example of this class has left. With that example in, weighing
+        what its classmates do, the fit is ŷ = Hy; without it, it is (ŷᵢ − hᵢᵢyᵢ) / (1 − hᵢᵢ) there, as for any least
+        squares with a quadratic penalty (Cook & Weisberg 1982, "Residuals and Influence in Regression", section 2.2).
+        """
+        self.check_options(options)
+        weighty = support.weights[support.weights > 0]
+        return self._by_class(support) if bool((weighty == weighty[0]).all()) else None
+
+    def _by_class(self, support: SupportSet) -> Iterator[tuple[Tensor, Tensor]]:
+        scale, shift = self.log_scale.double().exp(), self.shift.double()
+        for target in support.targets.T:
+            members = torch.nonzero(target * support.weights).flatten()
+            if len(members) > 1:
+                left = support.weights.clone()
+                left[members[0]] = 0
+                weights = balanced_weights(support.targets, left)
+                weights[members[0]] = weights[members[1]]
+                yield members, scale * self._without_each(support, weights, members) + shift
+
+    def _without_each(self, support: SupportSet, weights: Tensor, members: Tensor) -> Tensor:
+        """What a fit without it regresses each of `members` (P,) to, (P, C)."""
+        rows, _ = centred_rows(support.inputs, weights)
+        roots, targets = weights.sqrt()[:, None], support.targets.double()
+        solve = ridge_solver(roots * rows, self.log_penalty.double().exp())
+        fitted = rows[members] @ solve(roots * targets) + weights @ targets / weights.sum()
+        alone = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)[:, members]
+        leverage = (rows[members] * solve(roots * alone).T).sum(-1) + weights[members] / weights.sum()
+        return (fitted - leverage[:, None] * targets[members]) / (1 - leverage)[:, None]
 
 
 def build(*, backbone: nn.Module, penalty: float = 1.0, scale: float = 10.0) -> R2D2:

@@ -15,6 +15,7 @@ from meta_core.checkpoint import measure_state
 from meta_core.episode import SupportSet
 from meta_core.errors import InvalidOptions, InvalidSupportSet
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.leave_one_out import leave_one_out
 from meta_core.objectives import accuracy
 from tests.learners.made_up_tasks import encoded_task, pictures, sample
 
@@ -112,6 +113,20 @@ def weight_zero_leaves_an_example_out(learner: Learner) -> None:
     kept = weights > 0
     without = SupportSet(support.inputs[kept], support.targets[kept], support.weights[kept])
     assert_same_answer(answer(learner, support._replace(weights=weights), query), answer(learner, without, query))
+
+
+@law
+def leaving_one_out_is_adapting_to_the_others(learner: Learner) -> None:
+    support, _ = encoded_task(learner, [1, 3, 2], generator())
+    padded = SupportSet(*(torch.cat([tensor, tensor[:2]]) for tensor in support))
+    weights = torch.cat([support.weights, torch.zeros(2)])
+    logits = leave_one_out(learner, padded._replace(weights=weights), options=OPTIONS, seconds=float("inf"))
+    assert logits.isnan().all(-1).tolist() == [True, False, False, False, False, False, True, True]
+    for position in range(1, 6):
+        without = weights.clone()
+        without[position] = 0
+        expected = answer(learner, padded._replace(weights=without), support.inputs[position, None])
+        assert_same_answer(logits[position, None], expected)
 
 
 @law

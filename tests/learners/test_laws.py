@@ -1,5 +1,7 @@
 """The laws can fail: a learner that breaks one is caught by that one."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,6 +88,14 @@ class Unchecked(ProtoNet):
         return {"prototypes": class_means(support.inputs, support.targets, support.weights)}
 
 
+class SeesItself(ProtoNet):
+    """Leaves nothing out."""
+
+    def leave_one_out(self, support: SupportSet, *, options: AdaptOptions) -> Iterator[tuple[Tensor, Tensor]]:
+        state = self.adapt(support, options=options)
+        yield torch.arange(len(support.inputs)), self.predict(state, support.inputs)
+
+
 class Blind(ProtoNet):
     """Sees nothing: every picture has the same features."""
 
@@ -105,6 +115,7 @@ CHEATS: list[tuple[type[ProtoNet], Law]] = [
     (KeepsPadding, laws.state_is_no_larger_than_the_card_says),
     (Unchecked, laws.a_class_without_an_example_is_refused),
     (Unchecked, laws.options_it_lacks_are_refused),
+    (SeesItself, laws.leaving_one_out_is_adapting_to_the_others),
     (Blind, laws.it_learns),
 ]
 
