@@ -14,8 +14,8 @@ from meta_core.functional import check_support
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.parallel import Workers
 
-_STACKED_NUMBERS = 2**24
-"""Features of all tasks that are adapted together: 64 MB in float32, and what adaptation makes of them."""
+_STACKED_NUMBERS = 2**22
+"""Features of all tasks that are adapted together: 16 MB in float32, and what adaptation makes of them."""
 
 
 class Score(NamedTuple):

@@ -1,19 +1,40 @@
-"""Logits → what goes over the wire."""
+"""What is said of pictures → what goes over the wire."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from service.decoding import Decoded
 from service.errors import FieldError, UndecodablePictures, kind_of
 from service.scheduler import Timings
-from service.schemas import Classification, ItemError, LabelProbability, ModelChoice, ResultOut, TimingsMs
+from service.schemas import (
+    Classification,
+    ItemError,
+    LabelProbability,
+    ModelChoice,
+    NearestExample,
+    ResultOut,
+    TimingsMs,
+)
+
+
+class Judgement(NamedTuple):
+    """What is said of the Q pictures that could be decoded, in order.
+
+    Attributes:
+        probabilities: (Q, C) of the labels; rows sum to 1.
+        nearest: of each, the nearest examples; None where nobody asked or none are kept.
+    """
+
+    probabilities: Tensor
+    nearest: Sequence[list[NearestExample]] | None = None
 
 
 def results(
     labels: Sequence[str],
-    logits: Tensor,
+    judgement: Judgement,
     decoded: Sequence[Decoded],
     *,
     filenames: Sequence[str | None],
@@ -23,31 +44,33 @@ def results(
 
     Args:
         labels: the C labels.
-        logits: (Q, C) of the pictures that could be decoded, in order.
+        judgement: of the pictures that could be decoded.
         decoded: every picture of the request, or why it could not be.
         filenames: of the same, where there are any.
         top_k: how many labels to list; all if None.
     """
-    # In float64, so that the probabilities sum to 1 to the last digit that JSON shows.
-    rows = iter(torch.softmax(logits.double(), dim=-1).tolist())
+    places = itertools.count()
     answers = []
     for index, (picture, filename) in enumerate(zip(decoded, filenames, strict=True)):
         if isinstance(picture, Exception):
             error = ItemError(code=kind_of(picture).code, detail=str(picture))
             answers.append(ResultOut(index=index, filename=filename, error=error))
-            continue
-        ranked = sorted(zip(next(rows), labels, strict=True), key=lambda pair: -pair[0])
-        predictions = [LabelProbability(label=label, probability=value) for value, label in ranked]
-        answers.append(
-            ResultOut(
-                index=index,
-                filename=filename,
-                prediction=predictions[0].label,
-                confidence=predictions[0].probability,
-                predictions=predictions[:top_k],
-            )
-        )
+        else:
+            told = _told(labels, judgement, next(places), top_k=top_k)
+            answers.append(ResultOut(index=index, filename=filename, **told))
     return answers
+
+
+def _told(labels: Sequence[str], judgement: Judgement, place: int, *, top_k: int | None) -> dict[str, Any]:
+    """The fields of one picture's answer."""
+    ranked = sorted(zip(judgement.probabilities[place].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+    predictions = [LabelProbability(label=label, probability=value) for value, label in ranked]
+    return {
+        "prediction": predictions[0].label,
+        "confidence": predictions[0].probability,
+        "predictions": predictions[:top_k],
+        "nearest_examples": None if judgement.nearest is None else judgement.nearest[place],
+    }
 
 
 def refuse_if_all_bad(decoded: Sequence[Decoded], loc: Sequence[Sequence[str | int]]) -> None:

@@ -22,6 +22,7 @@ from service.engine import Engine
 from service.middleware import BodyLimit, RequestId
 from service.openapi import corrected_openapi
 from service.problems import add_problem_handlers
+from service.reporting import Reporter
 from service.settings import Settings
 from service.store import locked, open_store
 
@@ -99,6 +100,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 await services.engine.stop()
                 services.catalog.close()
                 services.decoder.close()
+                services.reporter.close()
                 await services.store.close()
 
     return lifespan
@@ -113,6 +115,7 @@ async def _services(settings: Settings) -> Services:
         engine=Engine(
             max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds, threads=settings.threads
         ),
+        reporter=Reporter(threads=settings.threads),
         store=await open_store(settings.data_dir, state_cache_bytes=settings.state_cache_bytes),
     )
 

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meta_core.errors import InvalidCheckpoint
+from meta_core.learner import AdaptOptions
 from service.errors import NotReady, UnknownModel
 from service.served import ServedModel, serve
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
+
+_MOST_CANDIDATES = 8
+"""Each encodes all examples."""
 
 _USUAL = "omniglot-protonet"
 """What answers where neither a request nor a setting names a model, if it is there."""
@@ -69,20 +73,31 @@ class Catalog:
         return [f"{name}: {reason}" for name, reason in self.damaged.items()] or [nothing]
 
     def choose(self, name: str | None) -> tuple[ServedModel, str]:
-        """The model that a request gets, and why.
+        """The model that a request gets which names it, or none, and why.
 
         Raises:
             NotReady: models are still loading, or none could be.
             UnknownModel: none has the name; says which there are.
         """
+        if name is not None:
+            return self[name], "named by the request"
         if not self.ready or self.default is None:
             raise NotReady(f"not ready: {'; '.join(self.reasons())}", retry_after_seconds=2)
-        if name is None:
-            return self.models[self.default], "the default model, as the request names none"
-        if name == AUTO:
-            # Choosing by leave-one-out score on the support set needs a second model to choose from.
-            return self.models[self.default], f"auto: the default of {len(self.models)} loaded model(s)"
-        return self[name], "named by the request"
+        return self.models[self.default], "the default model, as the request names none"
+
+    def candidates(self, options: AdaptOptions) -> list[ServedModel]:
+        """The models among which `auto` chooses: the default first, then by name; at most eight.
+
+        Those that adapt their whole network are left out, for scoring one would take as many adaptations as there are
+        examples, and so are those that do not take the options. The default stays where no other does.
+
+        Raises:
+            NotReady: models are still loading, or none could be.
+        """
+        default, _ = self.choose(None)
+        by_name = [self.models[name] for name in sorted(self.models) if name != default.card.name]
+        fit = [model for model in [default, *by_name] if model.learner.encodes and model.takes(options)]
+        return fit[:_MOST_CANDIDATES] or [default]
 
     def __getitem__(self, name: str) -> ServedModel:
         if not self.ready:

@@ -77,7 +77,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Classifier:
-    """An adapted classifier, pinned to what made it. Its state is apart: most requests do without."""
+    """An adapted classifier, pinned to what made it. Its state is apart: most requests do without.
+
+    Its report is the JSON object that was answered at creation; None if there was none.
+    """
 
     id: str
     name: str | None
@@ -94,6 +97,7 @@ class Classifier:
     updated_at: datetime
     expires_at: datetime | None
     metadata: dict[str, Any]
+    report: dict[str, Any] | None
 
     @classmethod
     def new(
@@ -106,6 +110,7 @@ class Classifier:
         name: str | None,
         ttl_seconds: int | None,
         metadata: dict[str, Any],
+        report: dict[str, Any] | None,
     ) -> "Classifier":
         """A classifier adapted just now."""
         now = datetime.now(UTC)
@@ -125,6 +130,7 @@ class Classifier:
             updated_at=now,
             expires_at=None if ttl_seconds is None else now + timedelta(seconds=ttl_seconds),
             metadata=metadata,
+            report=report,
         )
 
     def check_served_by(self, model: ServedModel) -> None:

@@ -11,6 +11,7 @@ from service.catalog import Catalog
 from service.decoding import Decoder
 from service.engine import Engine
 from service.errors import ClientLeft
+from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
 
@@ -25,6 +26,7 @@ class Services:
     catalog: Catalog
     decoder: Decoder
     engine: Engine
+    reporter: Reporter
     store: Store
 
 

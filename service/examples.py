@@ -63,7 +63,9 @@ def classification() -> dict[str, Any]:
                 "confidence": 0.98,
                 "none_probability": None,
                 "predictions": [{"label": "cross", "probability": 0.98}, {"label": "ring", "probability": 0.02}],
-                "nearest_examples": None,
+                "nearest_examples": [
+                    {"example_id": "exm_0b5e3f7a1c9d2e4f6a8b0c1d", "index": 1, "label": "cross", "distance": 0.03}
+                ],
                 "error": None,
             }
         ],
@@ -86,7 +88,15 @@ def classifier() -> dict[str, Any]:
         "updated_at": "2026-01-31T12:00:00.000000Z",
         "expires_at": None,
         "metadata": {},
-        "report": None,
+        "report": {
+            "leave_one_out_accuracy": 1.0,
+            "leave_one_out_examples": 4,
+            "confusions": [],
+            "mislabelled": [],
+            "duplicates": [],
+            "too_few_shots": [{"label": "cross", "shots": 2}, {"label": "ring", "shots": 2}],
+            "notes": [],
+        },
     }
 
 

@@ -32,7 +32,13 @@ Label = Annotated[
 ]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_printable)]
 ModelName = Annotated[
-    str, Field(max_length=64, description="A model's name, or `auto`.", examples=["omniglot-protonet"])
+    str,
+    Field(
+        max_length=64,
+        description="A model's name; or `auto`: of at most eight, which all encode the examples, the one that labels "
+        "them best when each is left out in turn.",
+        examples=["omniglot-protonet"],
+    ),
 ]
 TtlSeconds = Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="The classifier is deleted after so long.")]
 Base64Image = Annotated[

@@ -12,17 +12,20 @@ from torch import Tensor
 
 from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
-from service.answers import classification, refuse_if_all_bad, results
-from service.classifier import Classifier, Labels, examples_of
+from service.answers import Judgement, classification, refuse_if_all_bad, results
+from service.choice import Adapted, Candidates, adapt
+from service.classifier import Classifier, Example, Labels, examples_of
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
 from service.errors import InvalidRequest, TooLarge
+from service.reporting import nearest_to, references, report_on, stored_features
 from service.scheduler import Outcome
-from service.schemas import Classification
+from service.schemas import Classification, ExampleRef, NearestExample, ReportOut
 from service.served import ServedModel
 from service.settings import Limits
 
 Loc = tuple[str | int, ...]
+Nearest = list[list[NearestExample]] | None
 
 
 class Support(NamedTuple):
@@ -40,6 +43,7 @@ class Queries(NamedTuple):
     filenames: Sequence[str | None]
     locs: Sequence[Loc]
     top_k: int | None = None
+    explain: bool = False
 
 
 async def create(
@@ -53,30 +57,42 @@ async def create(
     ttl_seconds: int | None,
     metadata: dict[str, Any],
 ) -> Classifier:
-    """Adapt to labelled pictures and store the classifier; it is on disk when this returns."""
-    served, reason = services.catalog.choose(model)
-    labels = _check_adaptation(served, support, options, services.settings.limits)
-    _check_metadata(metadata, services.settings.limits.metadata_bytes)
+    """Adapt to labelled pictures, report on them and store the classifier; it is on disk when this returns."""
+    limits = services.settings.limits
+    candidates = Candidates.of(services.catalog, model, options)
+    labels = _check_adaptation(candidates, support, options, limits)
+    _check_metadata(metadata, limits.metadata_bytes)
 
-    async def adapt() -> tuple[Outcome, Tensor]:
-        pictures = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
-        return await services.engine.adapt(served, pictures, labels.targets, options=options), pictures
+    async def work() -> tuple[Adapted, list[Example], ReportOut | None]:
+        adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
+        keep = adapted.model.learner.encodes or services.settings.keep_images
+        run, targets = services.reporter.run, labels.targets
+        examples = await run(examples_of, labels, adapted.pictures, adapted.features, keep_features=keep)
+        told = await run(
+            report_on,
+            adapted.model,
+            adapted.features,
+            targets,
+            examples,
+            labels=labels.names,
+            options=options,
+            logits=adapted.left_out,
+        )
+        return adapted, examples, told
 
-    async with services.engine.admit(len(support.pictures)):
-        outcome, pictures = await attended(request, adapt())
+    async with services.engine.admit(len(support.pictures) * len(candidates.models)):
+        adapted, examples, told = await attended(request, work())
     classifier = Classifier.new(
-        served,
+        adapted.model,
         labels,
-        model_reason=reason,
+        model_reason=adapted.reason,
         options=options,
         name=name,
         ttl_seconds=ttl_seconds,
         metadata=metadata,
+        report=None if told is None else told.model_dump(mode="json"),
     )
-    assert outcome.support_features is not None  # noqa: S101 (an adaptation has them)
-    keep = served.learner.encodes or services.settings.keep_images
-    examples = examples_of(labels, pictures, outcome.support_features, keep_features=keep)
-    await services.store.put(classifier, outcome.state, examples)
+    await services.store.put(classifier, adapted.outcome.state, examples)
     return classifier
 
 
@@ -88,18 +104,20 @@ async def classify(request: Request, services: Services, queries: Queries, *, cl
     classifier.check_served_by(served)
     state = await services.store.state(classifier)
 
-    async def predict() -> tuple[Outcome, list[Decoded], float]:
+    async def predict() -> tuple[Outcome, list[Decoded], float, Nearest]:
         decoded, seconds = await _decode(services, queries, served)
-        return await services.engine.predict(served, _stack(decoded), state), decoded, seconds
+        outcome = await services.engine.predict(served, _stack(decoded), state)
+        return outcome, decoded, seconds, await _nearest_stored(services, queries, classifier, outcome)
 
     async with services.engine.admit(len(queries.pictures)):
-        outcome, decoded, decode_seconds = await attended(request, predict())
+        outcome, decoded, decode_seconds, nearest = await attended(request, predict())
     return _answer(
         served,
         classifier.labels,
         outcome,
         decoded,
         queries,
+        nearest=nearest,
         classifier_id=classifier.id,
         reason="the classifier's own",
         decode_seconds=decode_seconds,
@@ -116,31 +134,74 @@ async def classify_once(
     model: str | None,
     options: AdaptOptions,
 ) -> Classification:
-    """Adapt and classify in one go, encoding everything together; nothing is stored."""
+    """Adapt and classify in one go; with one model, everything is encoded together. Nothing is stored."""
     began = time.perf_counter()
-    served, reason = services.catalog.choose(model)
-    labels = _check_adaptation(served, support, options, services.settings.limits)
+    candidates = Candidates.of(services.catalog, model, options)
+    labels = _check_adaptation(candidates, support, options, services.settings.limits)
 
-    async def adapt_and_predict() -> tuple[Outcome, list[Decoded], float]:
-        examples = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
-        decoded, _ = await _decode(services, queries, served)
-        seconds = time.perf_counter() - began
-        pictures = torch.cat([examples, _stack(decoded)])
-        return await services.engine.adapt(served, pictures, labels.targets, options=options), decoded, seconds
+    async def work() -> tuple[Adapted, list[Decoded], float, Nearest]:
+        adapted, decoded, seconds = await _once(services, candidates, support, labels, queries, options)
+        examples = [ExampleRef(example_id=None, index=place, label=label) for place, label in enumerate(support.labels)]
+        return adapted, decoded, seconds, await _nearest(services, queries, adapted.outcome, adapted.features, examples)
 
-    async with services.engine.admit(len(support.pictures) + len(queries.pictures)):
-        outcome, decoded, decode_seconds = await attended(request, adapt_and_predict())
+    async with services.engine.admit(len(support.pictures) * len(candidates.models) + len(queries.pictures)):
+        adapted, decoded, decode_seconds, nearest = await attended(request, work())
     return _answer(
-        served,
+        adapted.model,
         labels.names,
-        outcome,
+        adapted.outcome,
         decoded,
         queries,
+        nearest=nearest,
         classifier_id=None,
-        reason=reason,
+        reason=adapted.reason,
         decode_seconds=decode_seconds,
         began=began,
     )
+
+
+async def _once(
+    services: Services,
+    candidates: Candidates,
+    support: Support,
+    labels: Labels,
+    queries: Queries,
+    options: AdaptOptions,
+) -> tuple[Adapted, list[Decoded], float]:
+    """Adapt, and predict the queries that can be decoded; seconds are those of decoding the queries."""
+    if len(candidates.models) > 1:
+        adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
+        decoded, seconds = await _decode(services, queries, adapted.model)
+        outcome = await services.engine.predict(adapted.model, _stack(decoded), adapted.outcome.state)
+        return adapted.answering(outcome), decoded, seconds
+    served = candidates.models[0]
+    began = time.perf_counter()
+    examples = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
+    decoded, _ = await _decode(services, queries, served)
+    seconds = time.perf_counter() - began
+    pictures = torch.cat([examples, _stack(decoded)])  # everything is encoded together
+    outcome = await services.engine.adapt(served, pictures, labels.targets, options=options)
+    return Adapted(served, examples, outcome, None, candidates.reason), decoded, seconds
+
+
+async def _nearest_stored(services: Services, queries: Queries, classifier: Classifier, outcome: Outcome) -> Nearest:
+    """None also where the examples of the classifier are not kept."""
+    if not queries.explain:
+        return None
+    examples = await services.store.examples(classifier)
+    features = stored_features(examples, outcome.query_features.shape[1:])
+    if features is None:
+        return None
+    return await _nearest(services, queries, outcome, features, references(classifier.labels, examples))
+
+
+async def _nearest(
+    services: Services, queries: Queries, outcome: Outcome, features: Tensor, examples: Sequence[ExampleRef]
+) -> Nearest:
+    """Of each decoded query the nearest examples, if the request asks for them."""
+    if not queries.explain:
+        return None
+    return await services.reporter.run(nearest_to, features, outcome.query_features, examples)
 
 
 async def _decode(services: Services, queries: Queries, model: ServedModel) -> tuple[list[Decoded], float]:
@@ -161,14 +222,17 @@ def _answer(
     decoded: Sequence[Decoded],
     queries: Queries,
     *,
+    nearest: Nearest,
     classifier_id: str | None,
     reason: str,
     decode_seconds: float,
     began: float,
 ) -> Classification:
     assert outcome.logits is not None  # noqa: S101 (there were queries)
+    # In float64, so that the probabilities sum to 1 to the last digit that JSON shows.
+    judgement = Judgement(probabilities=torch.softmax(outcome.logits.double(), dim=-1), nearest=nearest)
     return classification(
-        results(labels, outcome.logits, decoded, filenames=queries.filenames, top_k=queries.top_k),
+        results(labels, judgement, decoded, filenames=queries.filenames, top_k=queries.top_k),
         outcome.timings,
         classifier_id=classifier_id,
         model=model.card.name,
@@ -179,16 +243,17 @@ def _answer(
     )
 
 
-def _check_adaptation(model: ServedModel, support: Support, options: AdaptOptions, limits: Limits) -> Labels:
-    model.check_options(options)
+def _check_adaptation(candidates: Candidates, support: Support, options: AdaptOptions, limits: Limits) -> Labels:
     labels = Labels.of(support.labels, limits)
-    examples, steps = len(labels.indices), model.steps(options)
-    if not model.learner.encodes and examples * steps > limits.adapt_pictures_steps:
-        raise TooLarge(
-            f"{examples} examples × {steps} steps came; {model.card.name} adapts its whole network and takes at most "
-            f"{limits.adapt_pictures_steps} (adapt_pictures_steps): send fewer examples, or set adapt.steps to at most "
-            f"{limits.adapt_pictures_steps // examples}"
-        )
+    for model in candidates.models:
+        model.check_options(options)
+        examples, steps = len(labels.indices), model.steps(options)
+        if not model.learner.encodes and examples * steps > limits.adapt_pictures_steps:
+            raise TooLarge(
+                f"{examples} examples × {steps} steps came; {model.card.name} adapts its whole network and takes at "
+                f"most {limits.adapt_pictures_steps} (adapt_pictures_steps): send fewer examples, or set adapt.steps "
+                f"to at most {limits.adapt_pictures_steps // examples}"
+            )
     return labels
 
 

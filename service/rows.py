@@ -30,6 +30,7 @@ def to_row(classifier: Classifier) -> dict[str, Any]:
         "updated_us": to_microseconds(classifier.updated_at),
         "expires_us": None if classifier.expires_at is None else to_microseconds(classifier.expires_at),
         "user_metadata": classifier.metadata,
+        "report": classifier.report,
     }
 
 
@@ -51,6 +52,7 @@ def from_row(row: dict[str, Any]) -> Classifier:
         updated_at=_time(row["updated_us"]),
         expires_at=None if row["expires_us"] is None else _time(row["expires_us"]),
         metadata=row["metadata"],
+        report=row["report"],
     )
 
 

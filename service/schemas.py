@@ -60,7 +60,7 @@ class _Query(_In):
     none_threshold: float | None = Field(
         default=None, ge=0, le=1, description="Reserved: no shipped model has a calibrated “none of these” yet."
     )
-    explain: bool = Field(default=False, description="Reserved: `nearest_examples` is null for now.")
+    explain: bool = Field(default=False, description="Whether to name the examples nearest to each picture.")
 
 
 class CreateClassifier(_In):
@@ -108,6 +108,65 @@ class ModelChoice(BaseModel):
     reason: str
 
 
+class ExampleRef(BaseModel):
+    """One of the labelled pictures."""
+
+    example_id: str | None = Field(description="Null for a stateless call, which stores none.")
+    index: int = Field(description="Its place among the examples, as they came.")
+    label: str
+
+
+class NearestExample(ExampleRef):
+    """A labelled picture that the model sees much like the query."""
+
+    distance: float = Field(description="Cosine distance of what the model's encoder makes of both: 0 the same, to 2.")
+
+
+class SuspectExample(ExampleRef):
+    """An example that looks mislabelled."""
+
+    suggested_label: str = Field(description="The likeliest label, going by the other examples.")
+    score: float = Field(
+        ge=0, le=1, description="How much likelier it is than the label given: near 1 surely, at 0.5 no more likely."
+    )
+
+
+class LabelConfusion(BaseModel):
+    """Examples of one label that the others speak of as another."""
+
+    label: str
+    taken_for: str
+    count: int
+    of: int = Field(description="Examples of `label` that were judged.")
+
+
+class DuplicateExamples(BaseModel):
+    """Examples of one picture, or of nearly one: they count as one, and an accuracy measured with them is too good."""
+
+    examples: list[ExampleRef]
+    exact: bool = Field(description="Whether the model is given the very same picture; else they nearly coincide.")
+    distance: float = Field(description="Cosine distance of neighbours among them, the largest.")
+    labels_differ: bool = Field(description="Whether the same picture has different labels: one must be wrong.")
+
+
+class ReportOut(BaseModel):
+    """What the examples say about each other. Null where it cannot be said, as with one example a label."""
+
+    leave_one_out_accuracy: float | None = Field(
+        ge=0, le=1, description="Share of the examples that a classifier made of the others labels as you did."
+    )
+    leave_one_out_examples: int = Field(
+        description="How many were left out in turn: those whose label has further examples, as far as time sufficed."
+    )
+    confusions: list[LabelConfusion] | None = Field(description="Pairs of labels that confuse, the worst first.")
+    mislabelled: list[SuspectExample] | None = Field(
+        description="Examples for which another label is clearly likelier, the most suspect first."
+    )
+    duplicates: list[DuplicateExamples] = Field(description="Exact ones first.")
+    too_few_shots: list["LabelCount"] = Field(description="Labels with fewer than 5 examples.")
+    notes: list[str] = Field(description="What was not looked at and why, and what to do.")
+
+
 class AdaptOut(BaseModel):
     """The options of adaptation that the request set; null where it left the model's own."""
 
@@ -132,7 +191,9 @@ class ClassifierOut(BaseModel):
     updated_at: datetime
     expires_at: datetime | None
     metadata: dict[str, JsonValue]
-    report: None = Field(default=None, description="Null until the report on the support set has landed.")
+    report: ReportOut | None = Field(
+        description="What the examples said about each other at creation; null for classifiers of before there was one."
+    )
 
 
 class ClassifierPage(BaseModel):
@@ -181,7 +242,9 @@ class ResultOut(BaseModel):
     confidence: float | None = Field(default=None, description="Its probability.")
     none_probability: None = Field(default=None, description="Null until a calibrated “none of these” has landed.")
     predictions: list[LabelProbability] = Field(default=[], description="The likeliest first, cut to `top_k`.")
-    nearest_examples: None = Field(default=None, description="Null until `explain` has landed.")
+    nearest_examples: list[NearestExample] | None = Field(
+        default=None, description="With `explain`, the nearest first; null where examples are not kept."
+    )
     error: ItemError | None = None
 
 

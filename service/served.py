@@ -59,6 +59,14 @@ class ServedModel:
             if name not in allowed or not allowed[name][0] <= value <= allowed[name][1]:
                 raise InvalidOptions(f"adapt.{name} is {value}; the options of model {self.card.name} are: {taken}")
 
+    def takes(self, options: AdaptOptions) -> bool:
+        """Whether the card has these options, within its limits."""
+        try:
+            self.check_options(options)
+        except InvalidOptions:
+            return False
+        return True
+
     def close(self) -> None:
         """End its threads."""
         if self.workers is not None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import filelock
 import safetensors.torch
-from sqlalchemy import CursorResult, delete, event, insert, or_, select, text, tuple_
+from sqlalchemy import Connection, CursorResult, delete, event, insert, inspect, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -119,6 +119,13 @@ class Store:
         self.states.put(classifier, state)
         return state
 
+    async def examples(self, classifier: Classifier) -> list[Example]:
+        """The examples of a classifier that `get` gave just now, in the order in which they came."""
+        query = select(ExampleRow.__table__).where(ExampleRow.classifier_id == classifier.id)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(ExampleRow.position))).mappings().all()
+        return [Example(row["id"], row["label"], row["sha256"], row["features"]) for row in rows]
+
     async def page(self, *, limit: int, cursor: str | None) -> Page:
         """`limit` classifiers after `cursor`, the newest first.
 
@@ -174,8 +181,15 @@ async def open_store(folder: Path, *, state_cache_bytes: int) -> Store:
                 "Upgrade kshot, or give another folder with --data-dir"
             )
         await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(_upgrade)
         await connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
     return Store(engine, StateCache(max_bytes=state_cache_bytes))
+
+
+def _upgrade(connection: Connection) -> None:
+    """Add what databases of earlier versions lack; by looking, so that one that was interrupted is completed."""
+    if "report" not in {column["name"] for column in inspect(connection).get_columns("classifiers")}:
+        connection.execute(text("ALTER TABLE classifiers ADD COLUMN report JSON"))
 
 
 def _configure(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Base(DeclarativeBase):
@@ -34,6 +34,7 @@ class ClassifierRow(Base):
     # `metadata` is SQLAlchemy's own name on a table.
     user_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
     state: Mapped[bytes] = mapped_column(LargeBinary)
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (Index("ix_classifiers_newest", "created_us", "id"),)
 

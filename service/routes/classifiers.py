@@ -18,6 +18,7 @@ from service.schemas import (
     CreateClassifier,
     LabelCount,
     ModelChoice,
+    ReportOut,
     problems,
 )
 from service.uploads import Labelled, match_labels, read_adapt, read_archive, read_files
@@ -210,4 +211,5 @@ def _out(classifier: Classifier) -> ClassifierOut:
         updated_at=classifier.updated_at,
         expires_at=classifier.expires_at,
         metadata=classifier.metadata,
+        report=None if classifier.report is None else ReportOut.model_validate(classifier.report),
     )

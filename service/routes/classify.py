@@ -16,6 +16,7 @@ from service.uploads import match_labels, read_adapt, read_files
 
 router = APIRouter(tags=["classify"], route_class=StrictRoute)
 
+ExplainField = Annotated[bool, Form(description="Whether to name the examples nearest to each picture.")]
 TopKField = Annotated[int | None, Form(ge=1, description="How many labels to list, the likeliest first.")]
 
 
@@ -29,7 +30,7 @@ async def classify(
     classifier_id: ClassifierId, body: ClassifyImages, request: Request, services: ServicesDep
 ) -> Classification:
     """Each picture's answer is its own: it does not depend on the others of the request."""
-    queries = _json_queries(body.images, body.top_k, services)
+    queries = _json_queries(body, services)
     return await flow.classify(request, services, queries, classifier_id=classifier_id)
 
 
@@ -45,9 +46,10 @@ async def classify_upload(
     services: ServicesDep,
     files: FilesField,
     top_k: TopKField = None,
+    explain: ExplainField = False,
 ) -> Classification:
     """The same from a form with files."""
-    queries = await _file_queries(files, "files", top_k, services)
+    queries = await _file_queries(files, "files", services, top_k=top_k, explain=explain)
     return await flow.classify(request, services, queries, classifier_id=classifier_id)
 
 
@@ -68,7 +70,7 @@ async def classify_once(body: ClassifyOnce, request: Request, services: Services
         request,
         services,
         support,
-        _json_queries(body.images, body.top_k, services),
+        _json_queries(body, services),
         model=body.model,
         options=AdaptOptions(**body.adapt.model_dump()),
     )
@@ -89,6 +91,7 @@ async def classify_once_upload(
     model: ModelField = None,
     adapt: AdaptField = None,
     top_k: TopKField = None,
+    explain: ExplainField = False,
 ) -> Classification:
     """The same from a form with files."""
     examples = Support(
@@ -100,20 +103,24 @@ async def classify_once_upload(
         request,
         services,
         examples,
-        await _file_queries(queries, "queries", top_k, services),
+        await _file_queries(queries, "queries", services, top_k=top_k, explain=explain),
         model=model or None,
         options=read_adapt(adapt),
     )
 
 
-def _json_queries(images: list[str], top_k: int | None, services: ServicesDep) -> Queries:
+def _json_queries(body: ClassifyImages | ClassifyOnce, services: ServicesDep) -> Queries:
+    images = body.images
     if len(images) > services.settings.limits.files:
         raise TooLarge(f"{len(images)} images came; at most {services.settings.limits.files} are taken in a request")
     locs: list[tuple[str | int, ...]] = [("body", "images", number) for number in range(len(images))]
-    return Queries(pictures=images, filenames=[None] * len(images), locs=locs, top_k=top_k)
+    return Queries(images, [None] * len(images), locs, top_k=body.top_k, explain=body.explain)
 
 
-async def _file_queries(files: list[UploadFile], field: str, top_k: int | None, services: ServicesDep) -> Queries:
+async def _file_queries(
+    files: list[UploadFile], field: str, services: ServicesDep, *, top_k: int | None, explain: bool
+) -> Queries:
     locs: list[tuple[str | int, ...]] = [("body", field, number) for number in range(len(files))]
     names = [file.filename for file in files]
-    return Queries(pictures=await read_files(files, services.settings.limits), filenames=names, locs=locs, top_k=top_k)
+    pictures = await read_files(files, services.settings.limits)
+    return Queries(pictures, names, locs, top_k=top_k, explain=explain)

@@ -37,6 +37,7 @@ def classifier(number: int, *, created_at: datetime = NOW, expires_at: datetime 
         updated_at=created_at,
         expires_at=expires_at,
         metadata={"nested": [1, 2.5, None, {"deep": True}]},
+        report={"leave_one_out_accuracy": 0.75, "notes": []},
     )
 
 
@@ -251,3 +252,46 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataFolderError, match="cannot be written"), locked(tmp_path / "file" / "data"):
         pass
+
+
+def test_a_folder_of_the_first_version_is_opened_and_its_classifiers_answered(tmp_path: Path) -> None:
+    """Also where the upgrade was interrupted after the column had been added."""
+    old, new = classifier(1), classifier(2)
+
+    async def write(store: Store) -> None:
+        await store.put(old, state(), examples(1))
+
+    with_store(tmp_path, write)
+    as_of_version_1(tmp_path, "ALTER TABLE classifiers DROP COLUMN report")
+
+    async def go_on(store: Store) -> None:
+        assert await store.get(old.id) == replace(old, report=None)
+        assert (await store.page(limit=1, cursor=None)).classifiers == [replace(old, report=None)]
+        await store.put(new, state(), examples(2))
+        assert (await store.get(new.id)).report == new.report
+
+    with_store(tmp_path, go_on)
+    as_of_version_1(tmp_path)
+
+    async def read(store: Store) -> None:
+        assert (await store.get(new.id)).report == new.report
+
+    with_store(tmp_path, read)
+
+
+def as_of_version_1(folder: Path, *changes: str) -> None:
+    engine = create_engine(f"sqlite:///{folder / 'kshot.sqlite3'}")
+    with engine.begin() as connection:
+        for statement in (*changes, "PRAGMA user_version = 1"):
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_examples_are_read_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    async def read(store: Store) -> None:
+        await store.put(classifier(1), state(), examples(1))
+        await store.put(classifier(2), state(), examples(2)[::-1])
+        assert await store.examples(classifier(1)) == examples(1)
+        assert await store.examples(classifier(2)) == examples(2)[::-1]
+
+    with_store(tmp_path, read)
