@@ -1,6 +1,7 @@
 """Every backbone's encoder as ONNX answers as torch does, for any number of pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,14 +14,26 @@ from meta_core.learners.protonet import ProtoNet
 from meta_core.preprocess import InputSpec
 from meta_core.registry import BACKBONES
 
-SPEC = InputSpec(channels=3, height=20, width=24)
+SPEC = InputSpec(channels=3, height=32, width=48)
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("conv4", {"width": 4}),
+    ("resnet12", {"width": 4}),
+    ("timm", {"model": "test_efficientnet", "depths": (1, 3)}),
+    ("timm", {"model": "test_vit", "depths": (2,)}),
+]
 
 
-@pytest.mark.parametrize("name", BACKBONES.names())
-def test_an_exported_encoder_agrees_with_torch_for_any_number_of_pictures(name: str, tmp_path: Path) -> None:
+def test_every_backbone_is_exported_below() -> None:
+    assert {name for name, _ in KINDS} == set(BACKBONES.names())
+
+
+@pytest.mark.parametrize(("name", "options"), KINDS, ids=str)
+def test_an_exported_encoder_agrees_with_torch_for_any_number_of_pictures(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        learner = ProtoNet(backbone=BACKBONES.build(name, input_shape=SPEC.shape, width=4))
+        learner = ProtoNet(backbone=BACKBONES.build(name, input_shape=SPEC.shape, **options))
     learner.train().encode(torch.randn(30, *SPEC.shape, generator=torch.Generator().manual_seed(0)))
     learner.eval()
     export_encoder(learner, SPEC, tmp_path / "encoder.onnx")

@@ -1,0 +1,127 @@
+"""Any image model of timm (Wightman 2019, "PyTorch Image Models") by its name, without its classifier."""
+
+import difflib
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from torch import Tensor, nn
+
+from meta_core.errors import UnknownName
+from meta_core.preprocess import InputSpec
+
+_INTERPOLATIONS = ("box", "bilinear", "bicubic", "lanczos")
+
+
+def build(*, input_shape: tuple[int, int, int], model: str, depths: tuple[int, ...] = ()) -> "TimmBackbone":
+    """A timm model with fresh weights: (N, *input_shape) → (N, D). `meta_core.pretrained` gives it trained ones.
+
+    Args:
+        input_shape: channels, height, width of a picture.
+        model: timm's name, with the tag of its weights or without: `resnet10t`, `vit_small_patch14_dinov2.lvd142m`.
+        depths: stages of timm's `feature_info` (blocks of a transformer), from 0, or from -1 backwards, whose averages
+            over all places stand before the pooled features.
+
+    Raises:
+        UnknownName: timm has no such model, it does not take such pictures, or it has no such stages.
+    """
+    return TimmBackbone(create(model, input_shape=input_shape), depths=tuple(depths))
+
+
+class TimmBackbone(nn.Module):
+    """What a timm model's classifier would see, pooled, behind the averages of earlier stages.
+
+    Args:
+        network: of `timm.create_model`, without a classifier.
+        depths: see `build`.
+    """
+
+    def __init__(self, network: nn.Module, *, depths: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.network = network
+        self.depths = _checked(network, depths)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, *input) → (N, D)."""
+        network: Any = self.network  # timm's models share methods, but no class that has them
+        if not self.depths:
+            features: Tensor = network(inputs)
+            return features
+        last, stages = network.forward_intermediates(inputs, indices=self.depths, output_fmt="NCHW")
+        return torch.cat([*(stage.mean((2, 3)) for stage in stages), network.forward_head(last, pre_logits=True)], 1)
+
+
+def create(model: str, *, input_shape: tuple[int, int, int], **options: Any) -> nn.Module:
+    """`timm.create_model` for pictures of one shape, without a classifier unless `options` ask for one.
+
+    Raises:
+        UnknownName: timm has no such model, or it does not take such pictures.
+    """
+    fixed_size = pretrained_cfg(model).fixed_input_size
+    channels, height, width = input_shape
+    # Where positions are learned, timm builds the model for one size; the others take any.
+    sized = {"img_size": (height, width)} if fixed_size else {}
+    try:
+        network: nn.Module = timm.create_model(model, **{"num_classes": 0, "in_chans": channels, **sized, **options})
+    except (AssertionError, ValueError) as error:
+        raise UnknownName(f"timm's {model} does not take {channels}×{height}×{width} pictures: {error}") from error
+    return network
+
+
+def pretrained_cfg(model: str) -> Any:
+    """What timm knows of a model's weights: their size of input, normalization, licence and place on the hub.
+
+    Raises:
+        UnknownName: timm has no such model, or no weights of that tag.
+    """
+    if not timm.is_model(model):  # also keeps off names such as `hf-hub:…`, for which timm would ask the network
+        close = difflib.get_close_matches(model, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        raise UnknownName(f"timm {timm.__version__} has no model {model!r}; {hint}")
+    try:
+        return timm.get_pretrained_cfg(model)
+    except RuntimeError as error:
+        architecture = model.partition(".")[0]
+        tags = ", ".join(timm.list_models(f"{architecture}.*", pretrained=True)) or "none"
+        raise UnknownName(f"timm has no weights {model!r}; of this model it has: {tags}") from error
+
+
+def input_spec(model: str, *, side: int | None = None) -> InputSpec:
+    """What a timm model takes: the size, interpolation and normalization of its pretraining.
+
+    Timm shrinks a picture and crops its middle; here the largest middle part that fits is taken (`fit = "crop"`): what
+    a user's picture shows may well stand at its border.
+
+    Args:
+        model: timm's name, with the tag of its weights or without.
+        side: height and width, pixels, in place of those of its pretraining.
+
+    Raises:
+        UnknownName: timm has no such model, or no weights of that tag.
+    """
+    known = pretrained_cfg(model).to_dict()
+    config = resolve_data_config(pretrained_cfg=known)  # type: ignore[no-untyped-call]
+    channels, height, width = config["input_size"]
+    return InputSpec(
+        channels=channels,
+        height=side or height,
+        width=side or width,
+        interpolation=config["interpolation"] if config["interpolation"] in _INTERPOLATIONS else "bicubic",
+        mean=config["mean"],
+        std=config["std"],
+    )
+
+
+def _checked(network: nn.Module, depths: tuple[int, ...]) -> tuple[int, ...]:
+    """In the network's order, counted from the front."""
+    if not depths:
+        return ()
+    name = type(network).__name__
+    if not hasattr(network, "forward_intermediates"):
+        raise UnknownName(f"timm's {name} tells no intermediate features; leave depths out")
+    count = len(network.feature_info)  # type: ignore[arg-type]
+    wrong = [depth for depth in depths if not -count <= depth < count]
+    if wrong:
+        raise UnknownName(f"depths {wrong} came; this {name} has stages 0 to {count - 1}")
+    return tuple(sorted({depth % count for depth in depths}))
