@@ -49,8 +49,8 @@ def build_learner(learner: Part, backbone: Part, spec: InputSpec) -> Learner:
     return built
 
 
-def take_backbone(learner: Learner, folder: Path) -> None:
-    """Give `learner` the trained backbone of a model.
+def take_backbone(learner: Learner, folder: Path) -> Card:
+    """Give `learner` the trained backbone of a model, whose card it returns.
 
     Raises:
         InvalidCheckpoint: there is no such model, or its backbone has other weights.
@@ -60,6 +60,7 @@ def take_backbone(learner: Learner, folder: Path) -> None:
         learner.backbone.load_state_dict(found.learner.backbone.state_dict())
     except RuntimeError as error:
         raise InvalidCheckpoint(f"{folder.name}: its backbone is not of the kind to start from: {error}") from error
+    return found.card
 
 
 def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: dict[str, bytes] | None = None) -> Card:

@@ -41,6 +41,10 @@ class InvalidCheckpoint(MetaCoreError):
     """A model folder that is damaged, incomplete, of another format, or not the one its card describes."""
 
 
+class InvalidWeights(MetaCoreError):
+    """Pretrained weights that cannot be had or read, or that are another network's."""
+
+
 class UnknownName(MetaCoreError):
     """No learner, backbone or task source is registered under the name."""
 

@@ -3,7 +3,7 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -82,6 +82,10 @@ class Recipe(_Strict):
     input: InputSpec
     learner: Part
     backbone: Part
+    pretrained: str | None = Field(
+        default=None,
+        description="weights that the backbone starts with: `hub`, `package` (both for timm's), or a file of them",
+    )
     start_from: Name | None = Field(default=None, description="a model whose trained backbone this one starts with")
     freeze_backbone: bool = Field(
         default=False, description="train what stands on the backbone, and leave that as it is"
@@ -95,6 +99,34 @@ class Recipe(_Strict):
     optimizer: Optimizer
     validation: Validation = Validation()
     test: Test = Test()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _input_of_the_backbone(cls, given: Any) -> Any:
+        """What `input` leaves out is as the backbone was pretrained, where it is one of timm."""
+        if not isinstance(given, dict) or not isinstance(given.get("input", {}), dict):
+            return given
+        model, own = _timm_model(given.get("backbone")), given.get("input", {})
+        if model is None or own.keys() >= {"height", "width", "interpolation", "mean", "std"}:
+            return given
+        from meta_core.backbones.timm import input_spec  # timm takes seconds to import, and most recipes need none
+
+        return given | {"input": input_spec(model).model_dump() | own}
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "Recipe":
+        if self.pretrained is not None and self.start_from is not None:
+            raise ValueError("the backbone starts with the weights of pretrained, or of start_from: give one of them")
+        return self
+
+
+def _timm_model(backbone: Any) -> str | None:
+    try:
+        part = Part.model_validate(backbone)
+    except ValidationError:  # told when the recipe itself is validated
+        return None
+    model = part.options.get("model")
+    return model if part.name == "timm" and isinstance(model, str) else None
 
 
 def shipped_recipes() -> list[str]:

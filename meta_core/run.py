@@ -27,6 +27,7 @@ class Run:
     learner: Learner
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    origin: str | None = None
     step: int = 0
     seconds: float = 0.0
     chunk: int | None = None

@@ -176,11 +176,11 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
 
     Raises:
         InvalidCheckpoint: the model to start from is not there, or its backbone does not fit.
+        InvalidWeights: the pretrained weights cannot be had, or are another network's.
     """
     torch.manual_seed(recipe.seed)  # torch's layers draw their first weights, and dropout, from the global generator
     learner = checkpoint.build_learner(recipe.learner, recipe.backbone, recipe.input)
-    if recipe.start_from is not None:
-        checkpoint.take_backbone(learner, models / recipe.start_from)
+    origin = _first_weights(learner, recipe, models)
     learner.backbone.requires_grad_(not recipe.freeze_backbone)
     learner = learner.to(device)
     quick = not learner.encodes and device == "cpu" and recipe.optimizer.precision == "fp32"
@@ -195,7 +195,19 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
     ]  # decay would pull them to no adaptation
     groups: list[dict[str, Any]] = [{"params": weights}, *([{"params": rates, "weight_decay": 0.0}] if rates else [])]
     optimizer = torch.optim.AdamW(groups, lr=recipe.optimizer.rate, weight_decay=recipe.optimizer.weight_decay)
-    return Run(learner=learner, optimizer=optimizer, generator=torch.Generator().manual_seed(recipe.seed))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    return Run(learner=learner, optimizer=optimizer, generator=generator, origin=origin)
+
+
+def _first_weights(learner: Learner, recipe: Recipe, models: Path) -> str | None:
+    """Give the backbone the weights that the recipe starts with; whose they are, in words."""
+    if recipe.start_from is not None:
+        return checkpoint.take_backbone(learner, models / recipe.start_from).origin
+    if recipe.pretrained is None:
+        return None
+    from meta_core.pretrained import take_pretrained  # timm takes seconds to import, and most recipes need none
+
+    return take_pretrained(learner.backbone, recipe.pretrained, input_shape=recipe.input.shape).text
 
 
 def step(run: Run, source: TaskSource, settings: Optimizer, workers: Workers | None = None) -> float:
@@ -282,7 +294,7 @@ def _description(recipe: Recipe, run: Run, training: Pictures, table: list[Accur
         torch=torch.__version__,
     )
     shared = recipe.model_dump(include={"name", "version", "description", "licence", "learner", "backbone", "input"})
-    return {**shared, "accuracy": table, "training": source}
+    return {**shared, "accuracy": table, "origin": run.origin, "training": source}
 
 
 def _note(run: Run, loss: float) -> str:

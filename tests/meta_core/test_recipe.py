@@ -93,3 +93,25 @@ def test_a_figure_that_cannot_be_measured_is_refused(part: str, field: str, valu
 
 def test_a_recipe_survives_json() -> None:
     assert Recipe.model_validate_json(tiny_recipe().model_dump_json()) == tiny_recipe()
+
+
+def test_a_backbone_of_timm_may_be_named_in_a_string_and_brings_its_input(tmp_path: Path) -> None:
+    short = TOML.replace('{ name = "conv4", options = { width = 8 } }', '"timm:test_resnet"')
+    (tmp_path / "mine.toml").write_text(short.replace("input = { channels = 1, height = 28, width = 28 }", ""))
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.backbone.model_dump() == {"name": "timm", "options": {"model": "test_resnet"}}
+    assert recipe.input.shape == (3, 160, 160)
+    assert recipe.input.mean == (0.5, 0.5, 0.5)
+    (tmp_path / "mine.toml").write_text(
+        short.replace("channels = 1, height = 28, width = 28", "height = 64, width = 48")
+    )
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.input.shape == (3, 64, 48)
+    assert recipe.input.std == (0.5, 0.5, 0.5)
+    assert build_learner(recipe.learner, recipe.backbone, recipe.input).backbone.network.num_features == 96
+
+
+def test_a_backbone_starts_from_one_place() -> None:
+    assert tiny_recipe(pretrained="weights.safetensors").pretrained == "weights.safetensors"
+    with pytest.raises(ValidationError, match=r"pretrained, or of start_from"):
+        tiny_recipe(pretrained="hub", start_from="omniglot-protonet")

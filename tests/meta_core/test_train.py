@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from pydantic import ValidationError
 
@@ -297,6 +298,29 @@ def test_a_run_may_start_with_another_models_backbone(trained: Path, recipe: Rec
     run = start(later, "cpu", models=models)
     taken, given = run.learner.backbone.state_dict(), load(trained).learner.backbone.state_dict()
     assert all(torch.equal(taken[name], given[name]) for name in given)
+
+
+def test_a_run_may_start_with_pretrained_weights_and_its_card_says_whose(data: Path, tmp_path: Path) -> None:
+    given = timm.create_model("test_resnet", pretrained=False).state_dict()
+    torch.save(given, tmp_path / "somebodys.pth")
+    recipe = tiny_recipe(
+        learner={"name": "logistic"},
+        backbone="timm:test_resnet",
+        pretrained=str(tmp_path / "somebodys.pth"),
+        freeze_backbone=True,
+        optimizer={"rate": 0.01, "steps": 1},
+    )
+    card = train(recipe, data=data, out=tmp_path / "photos", device="cpu")
+    assert card.origin is not None
+    assert "somebodys.pth" in card.origin
+    assert card.training is not None
+    assert str(tmp_path) not in card.model_dump_json(), "a path of this machine"
+    taken = load(tmp_path / "photos").learner.backbone.network.state_dict()
+    assert torch.equal(taken["layer4.0.conv1.weight"], given["layer4.0.conv1.weight"])
+    assert (
+        start(tiny_recipe(start_from="photos", backbone="timm:test_resnet"), "cpu", models=tmp_path).origin
+        == card.origin
+    )
 
 
 def test_a_backbone_that_does_not_fit_is_refused_by_name(trained: Path) -> None:
