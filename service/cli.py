@@ -12,6 +12,7 @@ import typer
 from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
 from service.commands.evaluate import evaluate
+from service.commands.models import models
 
 app = typer.Typer(
     help="Few-shot image classification: serve it, train models for it, measure them.",
@@ -84,6 +85,7 @@ def train(
 
 app.command(cls=ManyValues)(evaluate)
 app.command()(compare)
+app.add_typer(models, name="models")
 
 
 @app.command()

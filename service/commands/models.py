@@ -1,0 +1,179 @@
+"""`kshot models`: which there are, what one is, and a new one out of a backbone that others trained."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.console import DATA_HELP, explained, output, print_accuracies, table
+
+if TYPE_CHECKING:
+    from meta_core.card import Accuracy, Card
+
+models = typer.Typer(
+    help="The models of a folder: list them, show one, add a pretrained backbone as one.", no_args_is_help=True
+)
+
+_FOLDER_HELP = "Folder of model folders; ./models, else the shipped ones, unless set."
+
+
+@models.command()
+def add(
+    backbone: Annotated[str, typer.Argument(metavar="timm:NAME", help="One of timm's image models, by timm's name.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|package|hub",
+            help="A .safetensors, .pth or .pt file; `package`: the Python package of `kshot[photos]` that carries "
+            "them; `hub`: download them. Unless set, package where there is one, else hub.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; timm's name unless set.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    head: Annotated[
+        str, typer.Option(help="The learner on its features: logistic, protonet, r2d2, cosine_classifier …")
+    ] = "logistic",
+    data: Annotated[Path | None, typer.Option(help=f"Measure it on these and note it in the card. {DATA_HELP}")] = None,
+    split: Annotated[str | None, typer.Option(help="Which part of the data, as of `kshot evaluate`.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width of its input, pixels; as pretrained unless set.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the model; that of the weights unless set, `unknown` for a file.")
+    ] = None,
+) -> None:
+    """Make a model that can be served out of any image backbone of timm, in one command.
+
+    Writes a folder with the weights, the encoder as ONNX and a card: size of input, normalization and interpolation
+    are those of its pretraining. Nothing is trained, and without labelled pictures nothing is measured or calibrated.
+
+    Without a network, with weights that install by pip (`kshot[photos]`):
+
+        kshot models add timm:tf_efficientnet_lite0 --data my_pictures/
+
+    With a network; timm knows DINOv2 and DINOv3, CLIP, ConvNeXt and a thousand more:
+
+        kshot models add timm:vit_small_patch14_dinov2.lvd142m --size 224 --name dinov2-small
+
+    From a file, such as the model.safetensors of the hub or what timm's training wrote:
+
+        kshot models add timm:convnext_tiny --weights model.safetensors --licence Apache-2.0
+    """
+    with explained():
+        card, folder = _added(
+            backbone, weights, name, models_dir, head=head, data=data, split=split, size=size, licence=licence
+        )
+    console = output()
+    if card.accuracy:
+        print_accuracies(f"{card.name} {card.version}", card.accuracy)
+    console.print(f"{folder}: {card.origin}", highlight=False, markup=False)
+    console.print(
+        f'serve it with `kshot serve --models-dir {folder.parent}`, ask it with "model": "{card.name}"',
+        highlight=False,
+        markup=False,
+    )
+    if card.calibration is None:
+        console.print("its probabilities are uncalibrated", highlight=False)
+    if not card.accuracy:
+        console.print(f"not measured: kshot evaluate {folder} --data …", highlight=False, markup=False)
+
+
+def _added(
+    backbone: str,
+    weights: str | None,
+    name: str | None,
+    models_dir: Path | None,
+    *,
+    head: str,
+    data: Path | None,
+    split: str | None,
+    size: int | None,
+    licence: str | None,
+) -> "tuple[Card, Path]":
+    from meta_core.adopt import adopt
+    from meta_core.card import Part
+    from meta_core.progress import say
+    from service.served import serve
+
+    part = Part.model_validate(backbone)
+    if part.name != "timm" or not part.options.get("model"):
+        raise ValueError(f"the backbone is {backbone!r}; expected timm:NAME, such as timm:tf_efficientnet_lite0")
+    folder = _folder(models_dir) / (name or part.options["model"].lower())
+    card = adopt(
+        folder,
+        backbone=part,
+        head=Part.model_validate(head),
+        weights=weights,
+        side=size,
+        licence=licence,
+        data=data,
+        split=split,
+    )
+    say("loading it as the service does")
+    serve(folder, device="cpu", threads=1).close()
+    return card, folder
+
+
+@models.command("list")
+def list_models(
+    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON instead of a table.")] = False,
+) -> None:
+    """Every model of the folder: what it takes, how accurate its card says it is, under which licence."""
+    from meta_core.checkpoint import CARD, read_card
+
+    with explained():
+        folder = _folder(models_dir)
+        cards = [read_card(path.parent) for path in sorted(folder.glob(f"[!.]*/{CARD}"))]
+        if not cards:
+            raise ValueError(f"{folder} holds no model; `kshot models add` makes one, `kshot train` trains one")
+    if as_json:
+        sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in cards], indent=2) + "\n")
+        return
+    columns = ("name", "learner", "backbone", "input", "5-way 1-shot", "5-way 5-shot", "licence")
+    made = table(str(folder), [(column, "left") for column in columns], caption="percent ± 95 % CI, of the cards")
+    for card in cards:
+        made.add_row(*_row(card))
+    output().print(made)
+
+
+@models.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A model of the folder.")],
+    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+) -> None:
+    """One model's card, as people read it."""
+    from rich.markdown import Markdown
+
+    from meta_core.card import card_text
+    from meta_core.checkpoint import read_card
+
+    with explained():
+        text = card_text(read_card(_folder(models_dir) / name))
+    output().print(Markdown(text))
+
+
+def _folder(models_dir: Path | None) -> Path:
+    from service.settings import Settings
+
+    return models_dir or Settings().models_dir
+
+
+def _row(card: "Card") -> tuple[str, ...]:
+    model = card.backbone.options.get("model")
+    return (
+        card.name,
+        card.learner.name,
+        f"{card.backbone.name}:{model}" if model else card.backbone.name,
+        f"{card.input.width}×{card.input.height} {'grey' if card.input.channels == 1 else 'colour'}",
+        _figure(card.accuracy, shots=1),
+        _figure(card.accuracy, shots=5),
+        card.licence,
+    )
+
+
+def _figure(rows: "list[Accuracy]", *, shots: int) -> str:
+    row = next((row for row in rows if (row.ways, row.shots, row.protocol) == (5, shots, "episodes")), None)
+    return f"{row.accuracy:.2f} ± {row.ci95:.2f}" if row else "—"
