@@ -1,6 +1,7 @@
 """`kshot models`: which there are, what one is, and a new one out of a backbone that others trained."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,16 @@ from service.commands.console import DATA_HELP, explained, output, print_accurac
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy, Card
+    from service.served import ServedModel
 
 models = typer.Typer(
     help="The models of a folder: list them, show one, add a pretrained backbone as one.", no_args_is_help=True
 )
 
 _FOLDER_HELP = "Folder of model folders; ./models, else the shipped ones, unless set."
+
+_MOST_DIFFERENCE = 1e-3
+"""Of the largest feature: a deep network in float32 is rounded to about 1e-5."""
 
 
 @models.command()
@@ -94,6 +99,8 @@ def _added(
 ) -> "tuple[Card, Path]":
     from meta_core.adopt import adopt
     from meta_core.card import Part
+    from meta_core.device import cores
+    from meta_core.errors import InvalidCheckpoint
     from meta_core.progress import say
     from service.served import serve
 
@@ -111,9 +118,34 @@ def _added(
         data=data,
         split=split,
     )
-    say("loading it as the service does")
-    serve(folder, device="cpu", threads=1).close()
+    say("loading it as the service does, and comparing ONNX with torch")
+    try:
+        served = serve(folder, device="cpu", threads=cores())
+        served.close()
+        _compare(served)
+    except InvalidCheckpoint:
+        shutil.rmtree(folder)  # adopt() made it: a model that does not run is worth nothing
+        raise
     return card, folder
+
+
+def _compare(model: "ServedModel") -> None:
+    """Raise where the exported encoder says something else than the network; not every operator is exported right."""
+    import torch
+
+    from meta_core.errors import InvalidCheckpoint
+    from meta_core.preprocess import normalize
+
+    spec, generator = model.card.input, torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (3, *spec.shape), dtype=torch.uint8, generator=generator)
+    with torch.no_grad():
+        expected = model.learner.encode(normalize(pictures, spec))
+    difference = ((model.encoder.encode(pictures) - expected).abs().max() / expected.abs().max()).item()
+    if not difference <= _MOST_DIFFERENCE:
+        raise InvalidCheckpoint(
+            f"{model.card.name}: ONNX Runtime's features differ from torch's by {difference:.1e} of the largest, and at "
+            f"most {_MOST_DIFFERENCE:g} is rounding; torch cannot export this backbone"
+        )
 
 
 @models.command("list")

@@ -2,19 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import safetensors.torch
 import timm
+import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
 from meta_core.checkpoint import load, read_card
+from service.app import create_app
 from service.cli import app
-from tests.service.running import REPOSITORY, digits
+from service.settings import Settings
+from tests.service.running import REPOSITORY, digits, examples, serving
 from tests.service.test_cli import kshot, said
 
 
@@ -30,7 +36,9 @@ def told_by(result: Result) -> str:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    safetensors.torch.save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        safetensors.torch.save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
     return path
 
 
@@ -122,20 +130,56 @@ def test_a_model_that_is_there_is_not_written_over(added: tuple[Path, str]) -> N
     assert "is there already" in told_by(done)
 
 
-def test_without_a_network_the_hub_is_told_with_what_to_do(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "service", "models", "add", "timm:test_resnet", "--models-dir", str(tmp_path)],
+def offline(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`kshot models add` where the hub's own library keeps to what `home` has of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", "models", "add", *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")},
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home)},
     )
+
+
+def test_without_a_network_the_hub_is_told_with_what_to_do(tmp_path: Path) -> None:
+    done = offline(tmp_path, "timm:test_resnet", "--models-dir", str(tmp_path / "models"))
     assert done.returncode == 2
     assert "could not be had from the hub" in said(done)
     assert "model.safetensors of timm/test_resnet.r160_in1k" in said(done)
     assert "Traceback" not in said(done)
+
+
+def test_what_was_downloaded_from_the_hub_once_is_taken(weights: Path, tmp_path: Path) -> None:
+    cached = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    (cached / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    shutil.copy(weights, cached / "snapshots" / ("0" * 40) / "model.safetensors")
+    done = offline(tmp_path, "timm:test_resnet", "--size", "32", "--models-dir", str(tmp_path / "models"))
+    assert done.returncode == 0, done.stderr
+    model = load(tmp_path / "models" / "test_resnet")
+    given = safetensors.torch.load_file(weights)
+    assert (
+        model.learner.state_dict()["backbone.network.layer4.0.conv1.weight"] == given["layer4.0.conv1.weight"]
+    ).all()
+    assert model.card.origin == "timm/test_resnet.r160_in1k of the Hugging Face hub (apache-2.0 licence)"
+    assert model.card.licence == "apache-2.0"
+
+
+def test_it_is_served_as_uncalibrated(added: tuple[Path, str], tmp_path: Path) -> None:
+    settings = Settings(models_dir=added[0], data_dir=tmp_path / "data", device="cpu")
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        card = client.get("/v1/models/mine").json()
+        assert card["training"] is None
+        assert "weights.safetensors" in card["origin"]
+        shown = examples(digits(2))
+        answer = client.post("/v1/classify", json={"examples": shown, "images": [shown[0]["image"]]}).json()
+        assert answer["calibrated"] is False
+        assert answer["results"][0]["prediction"] == shown[0]["label"]
 
 
 def test_help_teaches_by_examples() -> None:
