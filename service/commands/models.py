@@ -143,8 +143,8 @@ def _compare(model: "ServedModel") -> None:
     difference = ((model.encoder.encode(pictures) - expected).abs().max() / expected.abs().max()).item()
     if not difference <= _MOST_DIFFERENCE:
         raise InvalidCheckpoint(
-            f"{model.card.name}: ONNX Runtime's features differ from torch's by {difference:.1e} of the largest, and at "
-            f"most {_MOST_DIFFERENCE:g} is rounding; torch cannot export this backbone"
+            f"{model.card.name}: ONNX Runtime's features differ from torch's by {difference:.1e} of the largest, "
+            f"and at most {_MOST_DIFFERENCE:g} is rounding; torch cannot export this backbone"
         )
 
 
