@@ -22,6 +22,7 @@ class Pictures:
         groups: the group each class belongs to (an alphabet, a coarse category), or its own name where there is none.
         source: what to call this in cards and tables.
         licence: of the pictures, for cards.
+        files: the N names of their files, where each is one; else empty.
     """
 
     images: Tensor
@@ -30,6 +31,7 @@ class Pictures:
     groups: tuple[str, ...]
     source: str
     licence: str = "unknown"
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -46,6 +48,7 @@ class Pictures:
         renumbered = torch.full((len(self.classes),), -1, dtype=torch.int64)
         renumbered[kept] = torch.arange(len(kept))
         labels = renumbered[self.labels]
+        files = zip(self.files, labels.tolist(), strict=False)
         return Pictures(
             images=self.images[labels >= 0],
             labels=labels[labels >= 0],
@@ -53,6 +56,7 @@ class Pictures:
             groups=tuple(self.groups[number] for number in kept),
             source=source or self.source,
             licence=self.licence,
+            files=tuple(name for name, label in files if label >= 0),
         )
 
     def by_class(self) -> list[Tensor]:

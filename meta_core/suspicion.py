@@ -62,7 +62,8 @@ def suspects(support: SupportSet) -> tuple[Suspect, ...]:
 
 def _temperature(cosines: Tensor, labels: Tensor) -> float:
     """Which makes the labels likeliest."""
-    tried = torch.logspace(*(math.log10(end) for end in TEMPERATURES), 40, dtype=torch.float64)
+    lowest, highest = TEMPERATURES
+    tried = torch.logspace(math.log10(lowest), math.log10(highest), 40, dtype=torch.float64)
     chances = (cosines / tried[:, None, None]).log_softmax(-1)
     likelihoods = chances.gather(2, labels.expand(len(tried), -1)[:, :, None]).sum((1, 2))
     return float(tried[likelihoods.argmax()])

@@ -1,6 +1,7 @@
 """The loaded models, by name."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,12 @@ _MOST_CANDIDATES = 8
 
 _USUAL = "omniglot-protonet"
 """What answers where neither a request nor a setting names a model, if it is there."""
+
+
+def usual(names: Iterable[str]) -> str | None:
+    """Which of these models answers where nobody names one; None if there is none."""
+    there = sorted(names)
+    return _USUAL if _USUAL in there else next(iter(there), None)
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Catalog:
             else:
                 self.models[model.card.name] = model
         if self.default is None and self.models:
-            self.default = _USUAL if _USUAL in self.models else min(self.models)
+            self.default = usual(self.models)
         self.loaded_from = folder
         self.ready = self.default in self.models
 

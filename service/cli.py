@@ -13,6 +13,7 @@ from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
 from service.commands.evaluate import evaluate
 from service.commands.models import models
+from service.commands.report import report
 
 app = typer.Typer(
     help="Few-shot image classification: serve it, train models for it, measure them.",
@@ -85,6 +86,7 @@ def train(
 
 app.command(cls=ManyValues)(evaluate)
 app.command()(compare)
+app.command()(report)
 app.add_typer(models, name="models")
 
 

@@ -49,6 +49,7 @@ def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
         classes=tuple(classes),
         groups=tuple(name.partition("__")[0] for name in classes),
         source=f"{path.stem}:{split}" if split else path.stem,
+        files=tuple(chosen),
     )
 
 
