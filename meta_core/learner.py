@@ -50,6 +50,8 @@ class Learner(nn.Module, ABC):
     """True where `torch.vmap` pays on a GPU alone: convolutions with each task's own weights are slow on a CPU."""
     encodes: ClassVar[bool] = True
     """False where `encode` is the identity, so that an encoded example is the user's picture itself."""
+    rotation_invariant: ClassVar[bool] = False
+    """True where rotating all features, examples' and queries' alike, changes no answer: inner products alone count."""
     steps_to_learn: ClassVar[int] = 40
     """Meta-training steps on the contract test's tasks after which accuracy is clearly above chance."""
     limits: ClassVar[dict[str, tuple[float, float]]] = {}

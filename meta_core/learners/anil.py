@@ -32,6 +32,7 @@ class ANIL(Learner):
         rates: whether each step has one of its own that is learned, or all have `rate` for ever.
     """
 
+    rotation_invariant: ClassVar[bool] = True
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 100), "rate": (0.01, 10)}
 
     def __init__(

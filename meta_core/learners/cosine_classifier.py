@@ -29,6 +29,7 @@ class CosineClassifier(Learner):
         momentum: of the descent.
     """
 
+    rotation_invariant: ClassVar[bool] = True
     steps_to_learn: ClassVar[int] = 30
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 200), "rate": (0.01, 4)}
 

@@ -29,6 +29,7 @@ class LinearProbe(Learner):
         steps: of the solver; these reach probabilities to 0.001 for most tasks.
     """
 
+    rotation_invariant: ClassVar[bool] = True
     steps_to_learn: ClassVar[int] = 30
 
     def __init__(self, *, backbone: nn.Module, penalty: float = 0.01, steps: int = 40) -> None:

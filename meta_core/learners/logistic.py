@@ -42,6 +42,7 @@ class Logistic(Learner):
         steps: Newton steps towards the solution; a request may set them.
     """
 
+    rotation_invariant: ClassVar[bool] = True
     steps_to_learn: ClassVar[int] = 25
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (1, 100)}
 

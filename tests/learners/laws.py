@@ -160,6 +160,17 @@ def relabelling_the_classes_permutes_the_logits(learner: Learner) -> None:
 
 
 @law
+def rotating_all_features_changes_nothing_where_it_is_declared(learner: Learner) -> None:
+    if not learner.rotation_invariant:
+        pytest.skip("this learner does not declare it")
+    support, query = encoded_task(learner, [1, 2, 3, 1, 2], generator())
+    features = support.inputs.shape[1]
+    turn, _ = torch.linalg.qr(torch.randn(features, features, generator=generator()).double())
+    turned, asked = ((rows.double() @ turn).float() for rows in (support.inputs, query))
+    assert_same_answer(answer(learner, support._replace(inputs=turned), asked), answer(learner, support, query))
+
+
+@law
 def it_learns(learner: Learner) -> None:
     untrained = held_out_accuracy(learner)
     assert untrained < 2.5 * CHANCE, "an untrained learner does well: the tasks say nothing"

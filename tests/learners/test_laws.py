@@ -88,6 +88,15 @@ class Unchecked(ProtoNet):
         return {"prototypes": class_means(support.inputs, support.targets, support.weights)}
 
 
+class SumsFeatures(ProtoNet):
+    """Distances along the axes, which turning changes."""
+
+    rotation_invariant = True
+
+    def predict(self, state: State, query: Tensor) -> Tensor:
+        return -(query[:, None] - state["prototypes"]).abs().sum(-1)
+
+
 class SeesItself(ProtoNet):
     """Leaves nothing out."""
 
@@ -115,6 +124,7 @@ CHEATS: list[tuple[type[ProtoNet], Law]] = [
     (KeepsPadding, laws.state_is_no_larger_than_the_card_says),
     (Unchecked, laws.a_class_without_an_example_is_refused),
     (Unchecked, laws.options_it_lacks_are_refused),
+    (SumsFeatures, laws.rotating_all_features_changes_nothing_where_it_is_declared),
     (SeesItself, laws.leaving_one_out_is_adapting_to_the_others),
     (Blind, laws.it_learns),
 ]

@@ -57,6 +57,15 @@ def test_the_short_way_is_exact(name: str, shots: list[int]) -> None:
     torch.testing.assert_close(found, the_long_way(learner, support), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["logistic", "linear_probe", "cosine_classifier", "anil"])
+@pytest.mark.parametrize("features", [5, 200])
+def test_the_long_way_is_exact_also_in_the_span_of_the_examples(name: str, features: int) -> None:
+    learner, support = small_learner(name), support_set([3, 4, 2], features=features)
+    assert learner.rotation_invariant
+    found = leave_one_out(learner, support, options=OPTIONS)
+    torch.testing.assert_close(found, the_long_way(learner, support), rtol=1e-6, atol=1e-6)
+
+
 def test_ridge_regression_takes_the_long_way_where_examples_of_a_class_weigh_differently() -> None:
     learner, support = small_learner("r2d2"), support_set([3, 3])
     support = support._replace(weights=torch.tensor([1, 0.5, 1, 1, 1, 1], dtype=torch.float64))
@@ -94,7 +103,7 @@ def test_classes_take_turns_while_there_is_time() -> None:
     support = support_set([30] * 3)
     logits = leave_one_out(Slow(backbone=torch.nn.Identity()), support, options=OPTIONS, seconds=0.15)
     answered = (~logits.isnan().any(-1)).double() @ support.targets
-    assert answered.sum() == 65  # a first one, and a piece of 64, which took 0.25 s
+    assert 1 <= answered.sum() <= 63  # pieces of 1, 2, 4 … 32; all take 0.36 s
     assert (answered.max() - answered.min()) <= 1
 
 
