@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from meta_core.calibration import Calibration, DomainFigures
 from meta_core.preprocess import InputSpec
 
 CARD_FORMAT: Final = 1
@@ -102,7 +103,7 @@ class Card(_Strict):
         default={}, description="options that a request may set, each with its limits"
     )
     accuracy: list[Accuracy] = []
-    calibration: None = None
+    calibration: Calibration | None = None
     origin: str | None = Field(default=None, description="whose pretrained weights the backbone began with, if any")
     training: Training | None = Field(default=None, description="null where the weights were not meta-trained")
     files: dict[str, str] = Field(description="SHA-256 of each file of the folder that is loaded")
@@ -116,7 +117,8 @@ class Card(_Strict):
 
 def card_text(card: Card) -> str:
     """The card for people: `README.md` of the model's folder, in Markdown."""
-    parts = [f"# {card.name} {card.version}", card.description.strip(), _facts(card), _accuracies(card), _origin(card)]
+    parts = [f"# {card.name} {card.version}", card.description.strip(), _facts(card), _accuracies(card)]
+    parts += [*_calibration(card.calibration), _origin(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,7 +137,7 @@ def _facts(card: Card) -> str:
             f"- Input: {spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}",
             f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
             f"- Licence: {card.licence}",
-            "- Calibration: none; probabilities are the learner's own softmax",
+            *([] if card.calibration else ["- Calibration: none; probabilities are the learner's own softmax"]),
         ]
     )
 
@@ -165,6 +167,36 @@ def _novelty(card: Card) -> str:
     if card.origin is None:
         return "classes never trained on"
     return f"classes that {'' if card.training is None else 'meta-training never saw and '}pretraining may have seen"
+
+
+def _calibration(calibration: Calibration | None) -> list[str]:
+    if calibration is None:
+        return []
+    none = [f"{each.shots} shots: {each.auroc:.3f}" for each in calibration.none_of_these]
+    lines = [
+        "## Calibration",
+        "",
+        f"Fitted to {calibration.data}.",
+        "",
+        "A row says how the others' calibration does on a domain left out, or all of them on classes held out and on",
+        "data that nothing was fitted to; 5 ways, inductive. ECE: expected calibration error, 15 bins. AUROC: of “none",
+        "of these”, in brackets that of the largest cosine to a class mean. Refused: known queries that the default",
+        "threshold turns away; accepted: queries of other classes that it lets pass.",
+        f"Mean AUROC by shots: {', '.join(none)}; under 0.8 it refuses only where a request sets `none_threshold`.",
+        "",
+        "| domain | | shots | accuracy | ECE | AUROC | refused | accepted |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    return ["\n".join(lines + [_calibration_row(row) for row in calibration.domains])]
+
+
+def _calibration_row(row: DomainFigures) -> str:
+    areas, shares = "", ("", "")
+    if row.auroc is not None and row.refused_known is not None and row.accepted_unknown is not None:
+        areas = f"{row.auroc:.3f} ({row.cosine_auroc:.3f})"
+        shares = (f"{100 * row.refused_known:.1f} %", f"{100 * row.accepted_unknown:.1f} %")
+    figures = (row.shots, f"{row.accuracy:.1f} %", f"{row.ece:.3f}", areas, *shares)
+    return f"| {row.domain} | {row.known_as} | {' | '.join(map(str, figures))} |"
 
 
 def _origin(card: Card) -> str:

@@ -63,7 +63,27 @@ def take_backbone(learner: Learner, folder: Path) -> Card:
     return found.card
 
 
-def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: dict[str, bytes] | None = None) -> Card:
+def round_to_half(learner: Learner) -> None:
+    """Round all weights to what half precision can hold; they stay in float32.
+
+    Raises:
+        InvalidCheckpoint: one is too large for half precision.
+    """
+    for name, tensor in learner.state_dict().items():
+        if tensor.is_floating_point():
+            if not bool(tensor.half().isfinite().all()):
+                raise InvalidCheckpoint(f"{name} holds {float(tensor.abs().max()):g}, too large for half precision")
+            tensor.copy_(tensor.half())
+
+
+def save(
+    folder: Path,
+    learner: Learner,
+    *,
+    description: dict[str, Any],
+    extra: dict[str, bytes] | None = None,
+    half: bool = False,
+) -> Card:
     """Write a checkpoint; the folder appears complete or, if anything fails, not at all.
 
     Args:
@@ -71,13 +91,20 @@ def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: 
         learner: what to write.
         description: the card's fields but those that are measured or computed here.
         extra: further files by name, such as pictures that the README shows.
+        half: whether to round the weights to half precision and store them so; computing stays in float32.
     """
     draft = folder.with_name(f".{folder.name}.draft.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     learner = learner.cpu().eval()
     spec = InputSpec.model_validate(description["input"])
-    tensors = {name: tensor.contiguous() for name, tensor in learner.state_dict().items()}
+    if half:
+        round_to_half(learner)
+    kind = torch.float16 if half else torch.float32
+    tensors = {
+        name: (tensor.to(kind) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in learner.state_dict().items()
+    }
     safetensors.torch.save_file(tensors, draft / WEIGHTS, metadata={"kshot": description["name"]})
     (draft / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a service runs as another user
     export_encoder(learner, spec, draft / ENCODER)
@@ -102,6 +129,14 @@ def save(folder: Path, learner: Learner, *, description: dict[str, Any], extra: 
     else:
         draft.rename(folder)
     return card
+
+
+def rewrite_card(folder: Path, card: Card) -> None:
+    """Replace a model's card and the text made of it; its weights stay."""
+    for name, text in ((TEXT, card_text(card)), (CARD, card.model_dump_json(indent=2) + "\n")):
+        draft = folder / f".{name}.tmp"
+        draft.write_text(text, "utf-8")
+        draft.replace(folder / name)
 
 
 def load(folder: Path) -> Model:

@@ -9,6 +9,7 @@ import torch
 
 from meta_core import checkpoint
 from meta_core.errors import InvalidCheckpoint, MetaCoreError, UnknownName
+from meta_core.frozen import frozen
 from meta_core.learner import Learner
 from meta_core.preprocess import InputSpec
 from meta_core.registry import LEARNERS
@@ -71,6 +72,10 @@ def gather(
         bases = [next((model for model in models if model.name == default), models[0])]
     baselines: list[Contestant] = []
     for base in bases:
+        baselines += [
+            Contestant(f"frozen {base.name}, {name}", name, head, base.spec, shipped=False)
+            for name, head in frozen(base.learner.backbone).items()
+        ]
         for kind in BASELINES:
             if kind not in LEARNERS.names() or kind == base.kind:
                 continue

@@ -8,8 +8,8 @@ from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.registry import READERS
 
-_DOWNLOADS = "omniglot"
-"""The reader that may be asked for what is not there yet."""
+_DOWNLOADS, _SEVERAL = "omniglot", "several"
+"""The readers whose path is none that exists: of what is not there yet, and of several paths."""
 
 
 def read_pictures(path: Path, spec: InputSpec, *, split: str | None) -> Pictures:
@@ -29,11 +29,11 @@ def default_split(path: Path) -> str | None:
 
 
 def _reader(path: Path) -> ModuleType:
-    names = sorted(READERS.names(), key=lambda name: name != _DOWNLOADS)
+    names = sorted(READERS.names(), key=lambda name: name not in (_DOWNLOADS, _SEVERAL))
     reader = next((READERS.module(name) for name in names if READERS.module(name).matches(path)), None)
     if reader is None:
         there = "is neither" if path.exists() else "does not exist; expected"
         raise InvalidDataset(f"{path} {there} a folder or .zip of class/file, an .npz (docs/data.md), or `omniglot`")
-    if not path.exists() and not reader.__name__.endswith(_DOWNLOADS):
+    if not path.exists() and not reader.__name__.endswith((_DOWNLOADS, _SEVERAL)):
         raise InvalidDataset(f"{path} does not exist")
     return reader

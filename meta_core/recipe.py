@@ -27,6 +27,8 @@ class Data(_Strict):
     validation_groups: list[str] = Field(default=[], description="or groups of the training split that do")
     test_split: str | None = Field(default=None, description="where the data have a part for testing")
     test_groups: list[str] = Field(default=[], description="where they have none: groups of the training split")
+    leave_out: list[str] = Field(default=[], description="classes that nothing sees, such as another's duplicates")
+    licence: str | None = Field(default=None, description="of the pictures, where they do not say it themselves")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Data":
@@ -90,6 +92,7 @@ class Recipe(_Strict):
     freeze_backbone: bool = Field(
         default=False, description="train what stands on the backbone, and leave that as it is"
     )
+    half_weights: bool = Field(default=False, description="round the trained weights to half precision, half the file")
     transductive: bool = Field(
         default=False,
         description="batch norm by the batch at hand, also in test: to compare with papers, never to serve",

@@ -94,12 +94,15 @@ def train(
         _loop(run, recipe, source, validation, folder=folder, device=device)
         learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
         learner.load_state_dict(run.best)
+        if recipe.half_weights:
+            checkpoint.round_to_half(learner)
         table = test_table(learner.eval(), recipe, test, data)
     return checkpoint.save(
         out,
         learner,
         description=_description(recipe, run, training, table, device),
         extra={"curve.png": training_curve(run.looks, title=recipe.name)},
+        half=recipe.half_weights,
     )
 
 
@@ -137,6 +140,7 @@ def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
     """
     wanted = recipe.data
     training = read_pictures(data, recipe.input, split=wanted.train_split)
+    training = training.where(lambda name, _: name not in wanted.leave_out)
     if wanted.test_groups:
         training, test = training.hold_out(wanted.test_groups)
     else:
@@ -284,7 +288,7 @@ def _description(recipe: Recipe, run: Run, training: Pictures, table: list[Accur
     source = Training(
         recipe=recipe.name,
         data=training.source,
-        data_licence=training.licence,
+        data_licence=recipe.data.licence or training.licence,
         steps=recipe.optimizer.steps,
         tasks_per_step=recipe.optimizer.tasks_per_step,
         seed=recipe.seed,

@@ -4,8 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
+from meta_core.answering import Answers
 from service.decoding import Decoded
 from service.errors import FieldError, UndecodablePictures, kind_of
 from service.scheduler import Timings
@@ -24,11 +23,11 @@ class Judgement(NamedTuple):
     """What is said of the Q pictures that could be decoded, in order.
 
     Attributes:
-        probabilities: (Q, C) of the labels; rows sum to 1.
+        answers: of the labels, in float64, so that they sum to 1 to the last digit that JSON shows.
         nearest: of each, the nearest examples; None where nobody asked or none are kept.
     """
 
-    probabilities: Tensor
+    answers: Answers
     nearest: Sequence[list[NearestExample]] | None = None
 
 
@@ -39,6 +38,7 @@ def results(
     *,
     filenames: Sequence[str | None],
     top_k: int | None,
+    none_threshold: float | None,
 ) -> list[ResultOut]:
     """One result a picture, in the request's order.
 
@@ -48,7 +48,9 @@ def results(
         decoded: every picture of the request, or why it could not be.
         filenames: of the same, where there are any.
         top_k: how many labels to list; all if None.
+        none_threshold: the request's own; the model's if None.
     """
+    threshold = judgement.answers.threshold if none_threshold is None else none_threshold
     places = itertools.count()
     answers = []
     for index, (picture, filename) in enumerate(zip(decoded, filenames, strict=True)):
@@ -56,18 +58,24 @@ def results(
             error = ItemError(code=kind_of(picture).code, detail=str(picture))
             answers.append(ResultOut(index=index, filename=filename, error=error))
         else:
-            told = _told(labels, judgement, next(places), top_k=top_k)
+            told = _told(labels, judgement, next(places), top_k=top_k, threshold=threshold)
             answers.append(ResultOut(index=index, filename=filename, **told))
     return answers
 
 
-def _told(labels: Sequence[str], judgement: Judgement, place: int, *, top_k: int | None) -> dict[str, Any]:
+def _told(
+    labels: Sequence[str], judgement: Judgement, place: int, *, top_k: int | None, threshold: float | None
+) -> dict[str, Any]:
     """The fields of one picture's answer."""
-    ranked = sorted(zip(judgement.probabilities[place].tolist(), labels, strict=True), key=lambda pair: -pair[0])
+    answers = judgement.answers
+    ranked = sorted(zip(answers.probabilities[place].tolist(), labels, strict=True), key=lambda pair: -pair[0])
     predictions = [LabelProbability(label=label, probability=value) for value, label in ranked]
+    none = None if answers.none is None else float(answers.none[place])
+    refused = none is not None and threshold is not None and none > threshold
     return {
-        "prediction": predictions[0].label,
+        "prediction": None if refused else predictions[0].label,
         "confidence": predictions[0].probability,
+        "none_probability": none,
         "predictions": predictions[:top_k],
         "nearest_examples": None if judgement.nearest is None else judgement.nearest[place],
     }

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from meta_core.leave_one_out import Score, score
 from service.catalog import AUTO, Catalog
 from service.classifier import Labels
 from service.dependencies import Services
+from service.judging import summary_of
 from service.reporting import left_out
 from service.scheduler import Outcome, Timings
 from service.served import ServedModel
@@ -57,6 +59,7 @@ class Adapted:
         outcome: of the engine.
         left_out: leave-one-out logits (S, C), where they were asked and it has any.
         reason: why this model.
+        summary: what is kept of the examples beside the state.
     """
 
     model: ServedModel
@@ -64,12 +67,20 @@ class Adapted:
     outcome: Outcome
     left_out: Tensor | None
     reason: str
+    summary: State = dataclasses.field(default_factory=dict)
 
     @property
     def features(self) -> Tensor:
         """(S, …) encoded examples."""
         assert self.outcome.support_features is not None  # noqa: S101 (an adaptation has them)
         return self.outcome.support_features
+
+    async def summarized(self, services: Services, labels: Labels, options: AdaptOptions) -> "Adapted":
+        """The same with a summary of its examples, and their leave-one-out logits if that took them."""
+        left_out, summary = await services.reporter.run(
+            summary_of, self.model, self.features, labels.targets, options, self.left_out
+        )
+        return dataclasses.replace(self, left_out=left_out, summary=summary)
 
     def answering(self, later: Outcome) -> "Adapted":
         """The same with what its state said of queries, later."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from service.commands.calibrate import calibrate
 from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
 from service.commands.evaluate import evaluate
@@ -86,6 +87,7 @@ def train(
 
 app.command(cls=ManyValues)(evaluate)
 app.command()(compare)
+app.command()(calibrate)
 app.command()(report)
 app.add_typer(models, name="models")
 

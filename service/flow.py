@@ -18,6 +18,7 @@ from service.classifier import Classifier, Example, Labels, examples_of
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
 from service.errors import InvalidRequest, TooLarge
+from service.judging import drop, judge
 from service.reporting import nearest_to, references, report_on, stored_features
 from service.scheduler import Outcome
 from service.schemas import Classification, ExampleRef, NearestExample, ReportOut
@@ -43,6 +44,7 @@ class Queries(NamedTuple):
     filenames: Sequence[str | None]
     locs: Sequence[Loc]
     top_k: int | None = None
+    none_threshold: float | None = None
     explain: bool = False
 
 
@@ -65,6 +67,7 @@ async def create(
 
     async def work() -> tuple[Adapted, list[Example], ReportOut | None]:
         adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
+        adapted = await adapted.summarized(services, labels, options)
         keep = adapted.model.learner.encodes or services.settings.keep_images
         run, targets = services.reporter.run, labels.targets
         examples = await run(examples_of, labels, adapted.pictures, adapted.features, keep_features=keep)
@@ -92,7 +95,7 @@ async def create(
         metadata=metadata,
         report=None if told is None else told.model_dump(mode="json"),
     )
-    await services.store.put(classifier, adapted.outcome.state, examples)
+    await services.store.put(classifier, adapted.outcome.state | adapted.summary, examples)
     return classifier
 
 
@@ -104,20 +107,26 @@ async def classify(request: Request, services: Services, queries: Queries, *, cl
     classifier.check_served_by(served)
     state = await services.store.state(classifier)
 
-    async def predict() -> tuple[Outcome, list[Decoded], float, Nearest]:
+    async def predict() -> tuple[Outcome, list[Decoded], float, Judgement]:
         decoded, seconds = await _decode(services, queries, served)
-        outcome = await services.engine.predict(served, _stack(decoded), state)
-        return outcome, decoded, seconds, await _nearest_stored(services, queries, classifier, outcome)
+        outcome = await services.engine.predict(served, _stack(decoded), drop(state))
+        answers = await services.reporter.run(judge, served, state, outcome, classifier.shots)
+        return (
+            outcome,
+            decoded,
+            seconds,
+            Judgement(answers, await _nearest_stored(services, queries, classifier, outcome)),
+        )
 
     async with services.engine.admit(len(queries.pictures)):
-        outcome, decoded, decode_seconds, nearest = await attended(request, predict())
+        outcome, decoded, decode_seconds, judgement = await attended(request, predict())
     return _answer(
         served,
         classifier.labels,
         outcome,
         decoded,
         queries,
-        nearest=nearest,
+        judgement=judgement,
         classifier_id=classifier.id,
         reason="the classifier's own",
         decode_seconds=decode_seconds,
@@ -139,20 +148,24 @@ async def classify_once(
     candidates = Candidates.of(services.catalog, model, options)
     labels = _check_adaptation(candidates, support, options, services.settings.limits)
 
-    async def work() -> tuple[Adapted, list[Decoded], float, Nearest]:
+    async def work() -> tuple[Adapted, list[Decoded], float, Judgement]:
         adapted, decoded, seconds = await _once(services, candidates, support, labels, queries, options)
+        adapted = await adapted.summarized(services, labels, options)
+        state = adapted.outcome.state | adapted.summary
+        answers = await services.reporter.run(judge, adapted.model, state, adapted.outcome, labels.shots)
         examples = [ExampleRef(example_id=None, index=place, label=label) for place, label in enumerate(support.labels)]
-        return adapted, decoded, seconds, await _nearest(services, queries, adapted.outcome, adapted.features, examples)
+        nearest = await _nearest(services, queries, adapted.outcome, adapted.features, examples)
+        return adapted, decoded, seconds, Judgement(answers, nearest)
 
     async with services.engine.admit(len(support.pictures) * len(candidates.models) + len(queries.pictures)):
-        adapted, decoded, decode_seconds, nearest = await attended(request, work())
+        adapted, decoded, decode_seconds, judgement = await attended(request, work())
     return _answer(
         adapted.model,
         labels.names,
         adapted.outcome,
         decoded,
         queries,
-        nearest=nearest,
+        judgement=judgement,
         classifier_id=None,
         reason=adapted.reason,
         decode_seconds=decode_seconds,
@@ -222,17 +235,21 @@ def _answer(
     decoded: Sequence[Decoded],
     queries: Queries,
     *,
-    nearest: Nearest,
+    judgement: Judgement,
     classifier_id: str | None,
     reason: str,
     decode_seconds: float,
     began: float,
 ) -> Classification:
-    assert outcome.logits is not None  # noqa: S101 (there were queries)
-    # In float64, so that the probabilities sum to 1 to the last digit that JSON shows.
-    judgement = Judgement(probabilities=torch.softmax(outcome.logits.double(), dim=-1), nearest=nearest)
     return classification(
-        results(labels, judgement, decoded, filenames=queries.filenames, top_k=queries.top_k),
+        results(
+            labels,
+            judgement,
+            decoded,
+            filenames=queries.filenames,
+            top_k=queries.top_k,
+            none_threshold=queries.none_threshold,
+        ),
         outcome.timings,
         classifier_id=classifier_id,
         model=model.card.name,

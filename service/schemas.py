@@ -58,7 +58,11 @@ class AdaptIn(_In):
 class _Query(_In):
     top_k: int | None = Field(default=None, ge=1, description="How many labels to list, the likeliest first.")
     none_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="Reserved: no shipped model has a calibrated “none of these” yet."
+        default=None,
+        ge=0,
+        le=1,
+        description="Say “none of these” where `none_probability` is above this. Left out, the model's own threshold "
+        "holds (its card says what it costs), where the model is good enough at that; 1 never says it.",
     )
     explain: bool = Field(default=False, description="Whether to name the examples nearest to each picture.")
 
@@ -238,9 +242,14 @@ class ResultOut(BaseModel):
 
     index: int
     filename: str | None = None
-    prediction: str | None = Field(default=None, description="The likeliest label; null if undecodable.")
-    confidence: float | None = Field(default=None, description="Its probability.")
-    none_probability: None = Field(default=None, description="Null until a calibrated “none of these” has landed.")
+    prediction: str | None = Field(
+        default=None, description="The likeliest label; null for “none of these”, or if undecodable."
+    )
+    confidence: float | None = Field(default=None, description="The likeliest label's probability.")
+    none_probability: float | None = Field(
+        default=None,
+        description="How probable it is that the picture shows none of the labels; null where the model cannot tell.",
+    )
     predictions: list[LabelProbability] = Field(default=[], description="The likeliest first, cut to `top_k`.")
     nearest_examples: list[NearestExample] | None = Field(
         default=None, description="With `explain`, the nearest first; null where examples are not kept."

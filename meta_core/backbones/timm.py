@@ -11,10 +11,21 @@ from torch import Tensor, nn
 from meta_core.errors import UnknownName
 from meta_core.preprocess import InputSpec
 
+_TINY = 1e-6
+"""Where roots and lengths are 0 their gradient is infinite."""
+
 _INTERPOLATIONS = ("box", "bilinear", "bicubic", "lanczos")
 
 
-def build(*, input_shape: tuple[int, int, int], model: str, depths: tuple[int, ...] = ()) -> "TimmBackbone":
+def build(
+    *,
+    input_shape: tuple[int, int, int],
+    model: str,
+    depths: tuple[int, ...] = (),
+    depth_weights: tuple[float, ...] = (),
+    deviations: bool = False,
+    power: float | None = None,
+) -> "TimmBackbone":
     """A timm model with fresh weights: (N, *input_shape) → (N, D). `meta_core.pretrained` gives it trained ones.
 
     Args:
@@ -22,34 +33,88 @@ def build(*, input_shape: tuple[int, int, int], model: str, depths: tuple[int, .
         model: timm's name, with the tag of its weights or without: `resnet10t`, `vit_small_patch14_dinov2.lvd142m`.
         depths: stages of timm's `feature_info` (blocks of a transformer), from 0, or from -1 backwards, whose averages
             over all places stand before the pooled features.
+        depth_weights: factors on what comes of each of `depths`, in their order; 1 each if not given.
+        deviations: behind each average, the standard deviation over all places too: textures show in it.
+        power: of each of these parts every number is raised to it, its sign kept, and the part is scaled to length 1
+            (power normalization, Perronnin et al. 2010): no part and no feature drowns the others. Left as they are
+            if not given.
 
     Raises:
         UnknownName: timm has no such model, it does not take such pictures, or it has no such stages.
     """
-    return TimmBackbone(create(model, input_shape=input_shape), depths=tuple(depths))
+    network = create(model, input_shape=input_shape)
+    return TimmBackbone(
+        network, depths=tuple(depths), depth_weights=tuple(depth_weights), deviations=deviations, power=power
+    )
 
 
 class TimmBackbone(nn.Module):
-    """What a timm model's classifier would see, pooled, behind the averages of earlier stages.
+    """What a timm model's classifier would see, pooled, behind what earlier stages see.
 
     Args:
         network: of `timm.create_model`, without a classifier.
-        depths: see `build`.
+        depths: see `build`, and so for the others.
+        depth_weights: a factor each.
+        deviations: whether standard deviations stand behind averages.
+        power: of the numbers.
     """
 
-    def __init__(self, network: nn.Module, *, depths: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        depths: tuple[int, ...] = (),
+        depth_weights: tuple[float, ...] = (),
+        deviations: bool = False,
+        power: float | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.depths = _checked(network, depths)
+        if len(depth_weights) not in (0, len(depths)) or len(self.depths) != len(depths):
+            raise UnknownName(f"{len(depth_weights)} depth_weights came for depths {depths}; expected one for each")
+        # A network is asked for its stages in its own order.
+        count = len(network.feature_info) if depths else 1  # type: ignore[arg-type]
+        given = dict(zip((depth % count for depth in depths), depth_weights, strict=False))
+        self.depth_weights = tuple(given.get(depth, 1.0) for depth in self.depths)
+        self.deviations, self.power = deviations, power
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, *input) → (N, D)."""
         network: Any = self.network  # timm's models share methods, but no class that has them
-        if not self.depths:
-            features: Tensor = network(inputs)
-            return features
-        last, stages = network.forward_intermediates(inputs, indices=self.depths, output_fmt="NCHW")
-        return torch.cat([*(stage.mean((2, 3)) for stage in stages), network.forward_head(last, pre_logits=True)], 1)
+        if self.depths:
+            last, stages = network.forward_intermediates(inputs, indices=self.depths, output_fmt="NCHW")
+        else:
+            last, stages = network.forward_features(inputs), []
+        parts = [
+            weight * self._normalized(part)
+            for stage, weight in zip(stages, self.depth_weights, strict=True)
+            for part in (stage.mean((2, 3)), *self._deviation(stage))
+        ]
+        pooled = (network.forward_head(last, pre_logits=True), *self._deviation(last))
+        return torch.cat([*parts, *(self._normalized(part) for part in pooled)], 1)
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Out of what `forward` gave, (N, D), the pooled features of the last stage, up to their length: (N, D')."""
+        network: Any = self.network
+        behind = network.num_features if self.deviations else 0
+        part = features[:, features.shape[1] - behind - network.head_hidden_size : features.shape[1] - behind]
+        return part if self.power is None else part.sign() * part.abs().pow(1 / self.power)
+
+    def _deviation(self, places: Tensor) -> tuple[Tensor, ...]:
+        """Standard deviation over the places of a map (N, C, H, W) or of tokens (N, places, C), if it is wanted."""
+        if not self.deviations:
+            return ()
+        axes = [2, 3] if places.ndim == 4 else [1]
+        squares = (places - places.mean(axes, keepdim=True)).square().mean(axes)
+        return ((squares + _TINY).sqrt(),)
+
+    def _normalized(self, part: Tensor) -> Tensor:
+        if self.power is None:
+            return part
+        raised: Tensor = part.sign() * (part.abs() + _TINY).pow(self.power)
+        lengths: Tensor = raised.norm(dim=1, keepdim=True).clamp_min(_TINY)
+        return raised / lengths
 
 
 def create(model: str, *, input_shape: tuple[int, int, int], **options: Any) -> nn.Module:

@@ -18,6 +18,10 @@ router = APIRouter(tags=["classify"], route_class=StrictRoute)
 
 ExplainField = Annotated[bool, Form(description="Whether to name the examples nearest to each picture.")]
 TopKField = Annotated[int | None, Form(ge=1, description="How many labels to list, the likeliest first.")]
+NoneThresholdField = Annotated[
+    float | None,
+    Form(ge=0, le=1, description="Say “none of these” above this `none_probability`; the model's own if left out."),
+]
 
 
 @router.post(
@@ -46,10 +50,11 @@ async def classify_upload(
     services: ServicesDep,
     files: FilesField,
     top_k: TopKField = None,
+    none_threshold: NoneThresholdField = None,
     explain: ExplainField = False,
 ) -> Classification:
     """The same from a form with files."""
-    queries = await _file_queries(files, "files", services, top_k=top_k, explain=explain)
+    queries = await _file_queries(files, "files", services, top_k=top_k, none_threshold=none_threshold, explain=explain)
     return await flow.classify(request, services, queries, classifier_id=classifier_id)
 
 
@@ -91,6 +96,7 @@ async def classify_once_upload(
     model: ModelField = None,
     adapt: AdaptField = None,
     top_k: TopKField = None,
+    none_threshold: NoneThresholdField = None,
     explain: ExplainField = False,
 ) -> Classification:
     """The same from a form with files."""
@@ -103,7 +109,7 @@ async def classify_once_upload(
         request,
         services,
         examples,
-        await _file_queries(queries, "queries", services, top_k=top_k, explain=explain),
+        await _file_queries(queries, "queries", services, top_k=top_k, none_threshold=none_threshold, explain=explain),
         model=model or None,
         options=read_adapt(adapt),
     )
@@ -114,13 +120,21 @@ def _json_queries(body: ClassifyImages | ClassifyOnce, services: ServicesDep) ->
     if len(images) > services.settings.limits.files:
         raise TooLarge(f"{len(images)} images came; at most {services.settings.limits.files} are taken in a request")
     locs: list[tuple[str | int, ...]] = [("body", "images", number) for number in range(len(images))]
-    return Queries(images, [None] * len(images), locs, top_k=body.top_k, explain=body.explain)
+    return Queries(
+        images, [None] * len(images), locs, top_k=body.top_k, none_threshold=body.none_threshold, explain=body.explain
+    )
 
 
 async def _file_queries(
-    files: list[UploadFile], field: str, services: ServicesDep, *, top_k: int | None, explain: bool
+    files: list[UploadFile],
+    field: str,
+    services: ServicesDep,
+    *,
+    top_k: int | None,
+    none_threshold: float | None,
+    explain: bool,
 ) -> Queries:
     locs: list[tuple[str | int, ...]] = [("body", field, number) for number in range(len(files))]
     names = [file.filename for file in files]
     pictures = await read_files(files, services.settings.limits)
-    return Queries(pictures, names, locs, top_k=top_k, explain=explain)
+    return Queries(pictures, names, locs, top_k=top_k, none_threshold=none_threshold, explain=explain)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from meta_core.errors import UnknownName
 from meta_core.registry import BACKBONES
 
 SHAPE = (1, 28, 28)
@@ -20,7 +21,7 @@ WITH_WIDTH = [
 def built(name: str, shape: tuple[int, int, int] = SHAPE, **options: object) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        backbone: nn.Module = BACKBONES.build(name, input_shape=shape, **NEEDED.get(name, {}), **options)
+        backbone: nn.Module = BACKBONES.build(name, input_shape=shape, **{**NEEDED.get(name, {}), **options})
     return backbone
 
 
@@ -100,3 +101,52 @@ def test_resnet12_drops_channels_in_training_alone() -> None:
     with torch.no_grad():
         assert not torch.equal(backbone.train()(pictures), backbone(pictures))
         assert torch.equal(backbone.eval()(pictures), backbone(pictures))
+
+
+def test_timm_features_of_several_depths_are_what_the_networks_own_stages_say() -> None:
+    backbone = built("timm", (3, 32, 32), model="test_efficientnet", depths=(-2, 1), depth_weights=(0.5, 2.0)).eval()
+    pictures = noise(3, (3, 32, 32))
+    with torch.no_grad():
+        features = backbone(pictures)
+        last, stages = backbone.network.forward_intermediates(pictures, output_fmt="NCHW")
+        head = backbone.network.forward_head(last, pre_logits=True)
+    count = len(stages)
+    expected = [2.0 * stages[1].mean((2, 3)), 0.5 * stages[count - 2].mean((2, 3)), head]
+    torch.testing.assert_close(features, torch.cat(expected, 1))
+
+
+def test_timm_deviations_and_powers_make_parts_of_length_one() -> None:
+    plain = built("timm", (3, 96, 96), model="test_efficientnet").eval()
+    backbone = built("timm", (3, 96, 96), model="test_efficientnet", deviations=True, power=0.5).eval()
+    pictures = noise(3, (3, 96, 96))
+    with torch.no_grad():
+        average, features, places = plain(pictures), backbone(pictures), backbone.network.forward_features(pictures)
+    mean, deviation = features.split(average.shape[1], dim=1)
+    roots = average.sign() * average.abs().sqrt()
+    torch.testing.assert_close(mean, roots / roots.norm(dim=1, keepdim=True), atol=2e-3, rtol=0)
+    spread = places.std((2, 3), correction=0).sqrt()
+    torch.testing.assert_close(deviation, spread / spread.norm(dim=1, keepdim=True), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("model", ["test_efficientnet", "test_vit", "test_resnet"])
+def test_timm_deviations_are_of_the_places_of_any_kind_of_network(model: str) -> None:
+    size = 160 if model == "test_vit" else 32
+    backbone = built("timm", (3, size, size), model=model, deviations=True, depths=(0,), power=0.7).eval()
+    with torch.no_grad():
+        features = backbone(noise(2, (3, size, size)))
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("model", ["test_efficientnet", "test_resnet"])
+def test_timm_pooled_features_are_the_networks_own_up_to_their_length(model: str) -> None:
+    options = {"model": model, "depths": (0, 1), "deviations": True, "power": 0.7}
+    pictures, shape = noise(3, (3, 96, 96)), (3, 96, 96)
+    backbone, plain = built("timm", shape, **options).eval(), built("timm", shape, model=model).eval()
+    with torch.no_grad():
+        cosines = torch.cosine_similarity(backbone.pooled(backbone(pictures)), plain(pictures))
+    torch.testing.assert_close(cosines, torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_timm_refuses_weights_that_do_not_fit_the_depths() -> None:
+    with pytest.raises(UnknownName, match="1 depth_weights came for depths"):
+        built("timm", (3, 96, 96), model="test_efficientnet", depths=(0, 1), depth_weights=(0.5,))

@@ -1,0 +1,86 @@
+"""What is kept of a support set beside the adapted state: how its classes lie, and how hard they are to tell apart."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from meta_core.episode import State, SupportSet
+from meta_core.functional import class_means, unit_rows
+from meta_core.leave_one_out import score
+
+MEAN, PLAIN, CENTRED, SCALE = "support.mean", "support.plain", "support.centred", "support.scale"
+"""Names of the tensors; a learner's own names hold no dot."""
+
+
+def summarize(support: SupportSet, left_out: Tensor) -> State:
+    """What `open_set.statistics` and `hardness` need of a support set.
+
+    Args:
+        support: one task, encoded: (S, D).
+        left_out: leave-one-out logits (S, C), rows NaN where there are none.
+
+    Returns:
+        The mean of the class means (D,), and the classes' mean directions (C, D), as they are and seen from that mean,
+        of half precision; and seven numbers: the examples' root mean square distance from the mean, how near the
+        classes are to each other, mean and standard deviation of the left-out examples' nearness to their class and
+        of its logit, and what their label's log-likelihood lacks (nats); the last five are NaN where no class has two
+        examples.
+    """
+    kept = support.weights > 0
+    features, targets = support.inputs[kept].double(), support.targets[kept].double()
+    ones = features.new_ones(len(features))
+    mean = class_means(features, targets, ones).mean(0)
+    rows, centred = unit_rows(features), unit_rows(features - mean)
+    plain = unit_rows(class_means(rows, targets, ones))
+    radius = (features - mean).square().sum(-1).mean().sqrt()
+    own = (left_out[kept].double() - left_out[kept].double().mean(-1, keepdim=True)).mul(targets).sum(-1)
+    near = _left_out_nearness(centred, targets)
+    scale = torch.stack([radius, _between(plain), *_spread(near), *_spread(own), _lacking(left_out[kept], targets)])
+    return {
+        MEAN: mean.half(),
+        PLAIN: plain.half(),
+        CENTRED: unit_rows(class_means(centred, targets, ones)).half(),
+        SCALE: scale.float(),
+    }
+
+
+def hardness(summary: State) -> float:
+    """How hard the classes are to tell apart: what the left-out examples' log-likelihood lacks, in nats.
+
+    Where no class has two examples, how near the classes are to each other.
+    """
+    lacking = float(summary[SCALE][6])
+    return float(summary[SCALE][1]) if math.isnan(lacking) else lacking
+
+
+def drop(state: State) -> State:
+    """What the learner's own `adapt` made."""
+    return {name: tensor for name, tensor in state.items() if name not in (MEAN, PLAIN, CENTRED, SCALE)}
+
+
+def _lacking(left_out: Tensor, targets: Tensor) -> Tensor:
+    known = ~left_out.isnan().any(-1)
+    if not bool(known.any()):
+        return targets.new_tensor(torch.nan)
+    return targets.new_tensor(-score(left_out[known], targets[known].argmax(-1)).log_likelihood)
+
+
+def _left_out_nearness(rows: Tensor, targets: Tensor) -> Tensor:
+    """Cosine of each unit row (S, D) to the mean of its classmates; NaN where it has none."""
+    classmates = targets @ (targets.T @ rows) - rows
+    alone = targets @ targets.sum(0) < 2
+    return torch.where(alone, torch.nan, (rows * unit_rows(classmates)).sum(-1))
+
+
+def _between(centres: Tensor) -> Tensor:
+    """How near each class is to the one nearest to it, on average: a query of no class looks like this."""
+    cosines = centres @ centres.T - 2 * torch.eye(len(centres), dtype=centres.dtype, device=centres.device)
+    return cosines.amax(-1).mean()
+
+
+def _spread(values: Tensor) -> tuple[Tensor, Tensor]:
+    known = values[~values.isnan()]
+    if not len(known):
+        return values.new_tensor(torch.nan), values.new_tensor(torch.nan)
+    return known.mean(), known.std(correction=0)
