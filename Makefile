@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation bench-training clean
+.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e ".[$(FLAVOUR),dev]"
 	@touch $@
 
-demo: install ## start the service, classify real handwritten digits over HTTP, print the result
+demo: install ## start the service, classify real digits and photos over HTTP, print the result
 	$(BIN)/kshot demo
 
 serve: install ## serve the shipped models on http://127.0.0.1:8000 until interrupted
@@ -55,6 +55,9 @@ train-omniglot: install ## train the shipped model again (an hour or more on two
 
 bench-adaptation: install ## 30 users' MAML adaptations together against one after another
 	$(BIN)/python benchmarks/adaptation.py $(ARGS)
+
+bench-photos: install ## one stateless call with 35 photos, by stage
+	$(BIN)/python benchmarks/photo_request.py $(ARGS)
 
 clean: ## remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

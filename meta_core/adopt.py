@@ -8,6 +8,7 @@ import torch
 from meta_core import checkpoint
 from meta_core.asking import looking_up
 from meta_core.backbones.timm import input_spec
+from meta_core.calibrating import calibrate_model
 from meta_core.card import Accuracy, Card, Part
 from meta_core.datasets import default_split, read_pictures
 from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions
@@ -41,7 +42,7 @@ def adopt(
         weights: where they come from, as `take_pretrained` takes it; the usual source where not given.
         side: height and width of the input, pixels; as pretrained where not given.
         licence: of the model; that of the weights where not given.
-        data: labelled pictures to measure it on; unmeasured without.
+        data: labelled pictures to measure and calibrate it on; neither without.
         split: which part of the data; see `default_split`.
 
     Raises:
@@ -68,10 +69,20 @@ def adopt(
     description = _description(folder.name, backbone, head, origin)
     description |= {"licence": licence or origin.licence, "input": spec, "accuracy": table}
     try:
-        return checkpoint.save(folder, learner, description=description)
+        card = checkpoint.save(folder, learner, description=description)
     except torch.onnx.errors.OnnxExporterError as error:
         first = str(error).strip().splitlines()[0]
         raise InvalidCheckpoint(f"torch {torch.__version__} cannot write {model} as ONNX: {first}") from error
+    return card if data is None else _calibrated(folder, data)
+
+
+def _calibrated(folder: Path, data: Path) -> Card:
+    """The card with a calibration, or without where the pictures do not suffice for one."""
+    try:
+        calibrate_model(folder, [data])
+    except InvalidDataset as error:
+        say(f"not calibrated: {error}")
+    return checkpoint.read_card(folder)
 
 
 def _description(name: str, backbone: Part, head: Part, origin: Origin) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from torch.nn.functional import cross_entropy
 from meta_core import open_set, support_summary
 from meta_core.asking import support_of
 from meta_core.batching import adapt_many, predict_many
-from meta_core.calibration import Calibration, DomainFigures, NoneOfThese, Temperature
+from meta_core.calibration import MOST, Calibration, DomainFigures, NoneOfThese, Temperature
 from meta_core.episode import SupportSet
 from meta_core.errors import InvalidDataset, MissingExtra
 from meta_core.functional import unit_rows
 from meta_core.learner import AdaptOptions, Learner
-from meta_core.leave_one_out import leave_one_out
 
 WAYS, SHOTS = (2, 5, 10, 20), (1, 2, 5, 10, 20)
 SHOTS_OF_NONE, WAYS_OF_NONE = (1, 2, 5, 10), 5
@@ -24,15 +23,16 @@ REPORTED_SHOTS = (1, 5)
 REFUSED = 0.05
 """Share of known queries that the default threshold refuses."""
 
-_QUERIES = 8
+QUERIES = 8
 _BINS = 15
 _FEWEST, _ANY = 8, 25
 """Larger support sets than `_ANY` are asked in fewer episodes, `_FEWEST` at least: each tells more and takes longer."""
 
 _PENALTY = 1e-3
-_CENTRED = 0.5
+_CENTRED, _CENTRED_ONE_SHOT = 0.5, 1.0
 """How much of a domain's own level is taken out before the weights are fitted. Left in, it is learned in place of what
-tells strangers apart within a domain; taken out wholly, no threshold holds on another."""
+tells strangers apart within a domain; taken out wholly, no threshold holds on another. At one shot none does anyway,
+and nobody is refused by default: there it is the order that counts."""
 
 
 class Domain(NamedTuple):
@@ -116,10 +116,11 @@ def calibrate(
     bench = _Bench(learner, domains, episodes=episodes, seed=seed, advance=advance)
     temperatures = bench.temperatures(fitted)
     sharpness = {each.shots: each.temperature for each in temperatures if each.ways == WAYS_OF_NONE}
-    strangers = {shots: bench.strangers(shots, sharpness[shots]) for shots in SHOTS_OF_NONE if learner.encodes}
+    possible = [shots for shots in SHOTS_OF_NONE if shots in sharpness and learner.encodes]
+    strangers = {shots: bench.strangers(shots, sharpness[shots]) for shots in possible}
     figures, none = [], []
     for shots in SHOTS:
-        if shots in strangers:
+        if any(name in strangers.get(shots, {}) for name in fitted):
             none.append(_none_of_these(shots, strangers[shots], bench, fitted))
         if shots in REPORTED_SHOTS:
             figures += [bench.figures(domain, shots, strangers.get(shots)) for domain in domains]
@@ -153,7 +154,7 @@ class _Bench:
                 if asked:
                     found.append(_Sharpness.of(asked).at(ways, shots))
         if not any(each.ways == WAYS_OF_NONE for each in found):
-            raise InvalidDataset(f"no domain has {WAYS_OF_NONE} classes of {1 + _QUERIES} pictures")
+            raise InvalidDataset(f"no domain has {WAYS_OF_NONE} classes of {1 + QUERIES} pictures")
         return found
 
     def asked(self, name: str, ways: int, shots: int) -> _Asked | None:
@@ -205,13 +206,13 @@ class _Bench:
         return DomainFigures(**row)
 
     def _enough(self, name: str, shots: int) -> list[Tensor]:
-        return [own for own in self.domains[name].members if len(own) >= shots + _QUERIES]
+        return [own for own in self.domains[name].members if len(own) >= shots + QUERIES]
 
     @torch.no_grad()
     def _ask(self, domain: Domain, members: list[Tensor], ways: int, shots: int) -> _Asked:
         generator = torch.Generator().manual_seed(self._seed)
         episodes = max(_FEWEST, self._episodes * _ANY // max(_ANY, ways * shots))
-        drawn = [_draw(members, ways, shots + _QUERIES, generator) for _ in range(episodes)]
+        drawn = [_draw(members, ways, shots + QUERIES, generator) for _ in range(episodes)]
         supports = [_support(domain, rows[:, :shots]) for rows in drawn]
         queries = [domain.features[rows[:, shots:].flatten()] for rows in drawn]
         states = adapt_many(self._learner, supports, options=AdaptOptions())
@@ -222,24 +223,22 @@ class _Bench:
     def _hardness(self, support: SupportSet) -> float:
         if not self._learner.encodes:
             return 0.0
-        left_out = leave_one_out(self._learner, support, options=AdaptOptions())
-        return support_summary.hardness(support_summary.summarize(support, left_out))
+        return support_summary.hardness(support_summary.summarize(self._learner, support, options=AdaptOptions()))
 
     @torch.no_grad()
     def _strangers(self, domain: Domain, members: list[Tensor], shots: int, temperature: float) -> _Strangers:
         generator = torch.Generator().manual_seed(self._seed)
         found, cosines, unknown = [], [], []
         for _ in range(self._episodes):
-            rows = _draw(members, min(len(members), 2 * WAYS_OF_NONE), shots + _QUERIES, generator)
+            rows = _draw(members, min(len(members), 2 * WAYS_OF_NONE), shots + QUERIES, generator)
             shown, asked = rows[:WAYS_OF_NONE, :shots], rows[:, shots:].flatten()
             support, query = _support(domain, shown), domain.features[asked]
-            left_out = leave_one_out(self._learner, support, options=AdaptOptions())
             (state,) = adapt_many(self._learner, [support], options=AdaptOptions())
             (logits,) = predict_many(self._learner, [state], [query])
-            summary = support_summary.summarize(support, left_out)
+            summary = support_summary.summarize(self._learner, support, options=AdaptOptions())
             found.append(open_set.statistics(summary, query, logits, temperature=temperature))
             cosines.append(_largest_cosine(domain, shown, asked))
-            unknown.append(torch.arange(len(asked)) >= WAYS_OF_NONE * _QUERIES)
+            unknown.append(torch.arange(len(asked)) >= WAYS_OF_NONE * QUERIES)
         self._advance(self._episodes)
         return _Strangers(torch.cat(found), torch.cat(cosines), torch.cat(unknown))
 
@@ -306,7 +305,8 @@ class _Fit(NamedTuple):
         unknown = torch.cat([each.unknown for each in domains]).numpy()
         mean, spread = found.mean(0), found.std(0).clamp_min(1e-9)
         scaled = [(each.found - mean) / spread for each in domains]
-        levelled = torch.cat([rows - _CENTRED * rows.mean(0) for rows in scaled])
+        share = _CENTRED if found.shape[1] > len(open_set.ONE_SHOT) else _CENTRED_ONE_SHOT
+        levelled = torch.cat([rows - share * rows.mean(0) for rows in scaled])
         direction = torch.from_numpy(regression(C=0.03, max_iter=1000).fit(levelled.numpy(), unknown).coef_[0])
         along = (torch.cat(scaled) @ direction)[:, None].numpy()
         level = regression(C=1e6, max_iter=1000).fit(along, unknown)
@@ -322,7 +322,7 @@ class _Sharpness(NamedTuple):
     centre: float
 
     def __call__(self, hardness: Tensor) -> Tensor:
-        return (self.log_temperature + self.slope * (hardness - self.centre)).exp()
+        return (self.log_temperature + (self.slope * (hardness - self.centre)).clamp(-MOST, MOST)).exp()
 
     def at(self, ways: int, shots: int) -> Temperature:
         """As the card keeps it."""
@@ -339,21 +339,35 @@ class _Sharpness(NamedTuple):
         """The likeliest of these domains' answers."""
         hardness = torch.cat([each.hardness for each in asked]).double()
         centre, spread = float(hardness.mean()), float(hardness.std().clamp_min(1e-9))
-        sought = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([sought], max_iter=200, line_search_fn="strong_wolfe")
+        sought = torch.tensor([_warmest(asked), 0.0], dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([sought], max_iter=100, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
             total = _PENALTY * sought[1].square()
             for each in asked:
-                logits = each.logits / (sought[0] + sought[1] * (each.hardness - centre) / spread).exp()[:, None, None]
-                total = total + each.weight * cross_entropy(logits.flatten(0, 1), each.labels.flatten())
+                moved = (sought[1] * (each.hardness - centre) / spread).clamp(-MOST, MOST)
+                total = total + _loss(each, sought[0] + moved)
             total.backward()  # type: ignore[no-untyped-call]
             return total
 
         optimizer.step(loss)  # type: ignore[no-untyped-call]
         log_temperature, slope = sought.tolist()
+        if not math.isfinite(slope) or abs(log_temperature - _warmest(asked)) > MOST:  # all right or all alike
+            log_temperature, slope = _warmest(asked), 0.0
         return cls(log_temperature, slope / spread, centre)
+
+
+def _warmest(asked: Sequence[_Asked]) -> float:
+    """The best of many temperatures that are the same for all tasks, as a logarithm."""
+    candidates = torch.linspace(-5, 8, 53, dtype=torch.float64)
+    losses = [sum(float(_loss(each, one.expand(len(each.logits)))) for each in asked) for one in candidates]
+    return float(candidates[losses.index(min(losses))])
+
+
+def _loss(asked: _Asked, log_temperatures: Tensor) -> Tensor:
+    logits = asked.logits / log_temperatures.exp()[:, None, None]
+    return asked.weight * cross_entropy(logits.flatten(0, 1), asked.labels.flatten())
 
 
 def _draw(members: Sequence[Tensor], ways: int, count: int, generator: torch.Generator) -> Tensor:
@@ -368,8 +382,8 @@ def _support(domain: Domain, rows: Tensor) -> SupportSet:
 
 def _largest_cosine(domain: Domain, shown: Tensor, asked: Tensor) -> Tensor:
     """Of queries (Q,) to the mean direction of each class shown (C, K): (Q,)."""
-    rows = unit_rows(domain.features if domain.pooled is None else domain.pooled)
-    return (rows[asked] @ unit_rows(rows[shown].mean(1)).T).amax(-1)
+    rows = domain.features if domain.pooled is None else domain.pooled
+    return (unit_rows(rows[asked]) @ unit_rows(unit_rows(rows[shown]).mean(1)).T).amax(-1)
 
 
 def _area(unknown: Tensor, chances: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Calibrating a model's folder: its domains, encoded, and its card, rewritten."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,18 +9,19 @@ import torch
 from meta_core import checkpoint, domains
 from meta_core.asking import encode_pictures
 from meta_core.backbones.timm import TimmBackbone
-from meta_core.calibrate import Domain, calibrate
+from meta_core.calibrate import QUERIES, WAYS_OF_NONE, Domain, calibrate
 from meta_core.calibration import Calibration
-from meta_core.card import Card
+from meta_core.card import Card, StateSize
 from meta_core.datasets import read_pictures
-from meta_core.errors import InvalidRecipe
+from meta_core.errors import InvalidDataset, InvalidRecipe
 from meta_core.learner import Learner
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.progress import EpisodesBar, episodes_bar
 from meta_core.recipe import Data, load_recipe
+from meta_core.support_summary import SCALES
 
-_NAMED = 3.0
+_NAMED = 5.0
 """Weight of pictures that somebody named beside those made of them: users' pictures are more like these."""
 
 
@@ -54,8 +56,19 @@ def calibrate_model(
             for each in _domains(model.card, data, measured=measured, made=made)
         ]
         found = calibrate(model.learner, encoded, episodes=episodes, seed=seed, advance=bar.advance)
-    checkpoint.rewrite_card(folder, model.card.model_copy(update={"calibration": found}))
+    update = {"calibration": found, "state_bytes": _state_bytes(model)}
+    checkpoint.rewrite_card(folder, model.card.model_copy(update=update))
     return found
+
+
+def _state_bytes(model: checkpoint.Model) -> StateSize:
+    """With the summary of the support set that the service keeps beside the state of a calibrated model."""
+    own, features = checkpoint.measure_state(model.learner, model.card.features), math.prod(model.card.features)
+    if not model.learner.encodes:
+        return own
+    return own.model_copy(
+        update={"fixed": own.fixed + 2 * features + 4 * SCALES, "per_way": own.per_way + 2 * 2 * features}
+    )
 
 
 def _domains(
@@ -70,6 +83,7 @@ def _domains(
         if held:
             pictures, test = pictures.hold_out(held)
             yield Domain(test.source, pictures.source, torch.empty(0), [], known_as="held-out classes"), test
+        _check_size(pictures)
         some = domains.sample(pictures, classes=100, a_class=40)
         yield Domain(some.source, some.source, torch.empty(0), [], weight=_NAMED), some
         if made:
@@ -80,6 +94,15 @@ def _domains(
     for path in measured:
         pictures = read_pictures(path, card.input, split=None)
         yield Domain(pictures.source, pictures.source, torch.empty(0), [], known_as="evaluation only"), pictures
+
+
+def _check_size(pictures: Pictures) -> None:
+    enough = sum(len(own) > QUERIES for own in pictures.by_class())
+    if enough < WAYS_OF_NONE:
+        raise InvalidDataset(
+            f"{pictures.source}: {enough} classes have more than {QUERIES} pictures; calibration needs "
+            f"{WAYS_OF_NONE} such classes"
+        )
 
 
 def _encoded(learner: Learner, spec: InputSpec, domain: tuple[Domain, Pictures], bar: EpisodesBar) -> Domain:

@@ -11,7 +11,7 @@ DECIDES = 0.8
 """Area under the ROC curve from which on “none of these” is decided without being asked for."""
 
 
-_MOST = 1.0
+MOST = 1.0
 """Change of a temperature's logarithm by one task's hardness: beyond what tasks of the fitted domains need."""
 
 
@@ -81,7 +81,7 @@ class Calibration(_Strict):
         if hardness is not None and math.isfinite(hardness):
             slope = self._at(shots, {at: each.slope for at, each in fitted.items()})
             centre = self._at(shots, {at: each.centre for at, each in fitted.items()})
-            log += min(_MOST, max(-_MOST, slope * (hardness - centre)))
+            log += min(MOST, max(-MOST, slope * (hardness - centre)))
         return math.exp(log)
 
     def _at(self, shots: Sequence[int], table: dict[tuple[int, int], float]) -> float:

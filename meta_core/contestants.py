@@ -1,6 +1,7 @@
 """Who takes part in a comparison: every model of a folder, and the transfer baselines on their encoders."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from meta_core import checkpoint
-from meta_core.errors import InvalidCheckpoint, MetaCoreError, UnknownName
+from meta_core.errors import InvalidCheckpoint, InvalidOptions, MetaCoreError, UnknownName
 from meta_core.frozen import frozen
 from meta_core.learner import Learner
 from meta_core.preprocess import InputSpec
@@ -16,6 +17,10 @@ from meta_core.registry import LEARNERS
 
 BASELINES = ("linear_probe", "cosine_classifier", "logistic", "r2d2", "fine_tuning")
 """Learners that need no meta-training of their own: they adapt whatever network was trained before."""
+
+
+_LARGEST_TUNED = 3 * 84 * 84
+"""Numbers in a picture, up to which whole networks are tuned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +85,24 @@ def gather(
             if kind not in LEARNERS.names() or kind == base.kind:
                 continue
             try:
-                baselines.append(_baseline(kind, base))
+                baselines.append(_quick_enough(_baseline(kind, base)))
             except (MetaCoreError, RuntimeError) as error:
                 unfit.append(Unfit(f"{kind} on {base.name}", kind, str(error)))
     return models + baselines, unfit
+
+
+def _quick_enough(contestant: Contestant) -> Contestant:
+    """Refuse to tune whole networks for large pictures.
+
+    Raises:
+        InvalidOptions: an episode would take minutes on a CPU.
+    """
+    spec = contestant.spec
+    if not contestant.learner.encodes and math.prod(spec.shape) > _LARGEST_TUNED:
+        raise InvalidOptions(
+            f"tuning a whole network for {spec.width}×{spec.height} px takes minutes an episode on a CPU"
+        )
+    return contestant
 
 
 def _folders(folder: Path, only: Sequence[str]) -> list[Path]:

@@ -7,18 +7,26 @@ from torch import Tensor
 
 from meta_core.episode import State, SupportSet
 from meta_core.functional import class_means, unit_rows
-from meta_core.leave_one_out import score
+from meta_core.learner import AdaptOptions, Learner
+from meta_core.leave_one_out import leave_one_out, score
 
 MEAN, PLAIN, CENTRED, SCALE = "support.mean", "support.plain", "support.centred", "support.scale"
 """Names of the tensors; a learner's own names hold no dot."""
 
+_JUDGED = 100
 
-def summarize(support: SupportSet, left_out: Tensor) -> State:
+SCALES = 7
+"""Numbers of `support.scale`."""
+
+
+def summarize(learner: Learner, support: SupportSet, *, options: AdaptOptions, left_out: Tensor | None = None) -> State:
     """What `open_set.statistics` and `hardness` need of a support set.
 
     Args:
-        support: one task, encoded: (S, D).
-        left_out: leave-one-out logits (S, C), rows NaN where there are none.
+        learner: that encodes, in `eval` mode.
+        support: one task, encoded, without padding: (S, D).
+        options: of adaptation.
+        left_out: leave-one-out logits of `judged(support)`, if they are known and all there.
 
     Returns:
         The mean of the class means (D,), and the classes' mean directions (C, D), as they are and seen from that mean,
@@ -27,22 +35,35 @@ def summarize(support: SupportSet, left_out: Tensor) -> State:
         of its logit, and what their label's log-likelihood lacks (nats); the last five are NaN where no class has two
         examples.
     """
-    kept = support.weights > 0
-    features, targets = support.inputs[kept].double(), support.targets[kept].double()
+    some = judged(support)
+    if left_out is None:
+        left_out = leave_one_out(learner, some, options=options)
+    left_out, membership = left_out.double(), some.targets.double()
+    features, targets = support.inputs.double(), support.targets.double()
     ones = features.new_ones(len(features))
     mean = class_means(features, targets, ones).mean(0)
     rows, centred = unit_rows(features), unit_rows(features - mean)
     plain = unit_rows(class_means(rows, targets, ones))
     radius = (features - mean).square().sum(-1).mean().sqrt()
-    own = (left_out[kept].double() - left_out[kept].double().mean(-1, keepdim=True)).mul(targets).sum(-1)
+    own = (left_out - left_out.mean(-1, keepdim=True)).mul(membership).sum(-1)
     near = _left_out_nearness(centred, targets)
-    scale = torch.stack([radius, _between(plain), *_spread(near), *_spread(own), _lacking(left_out[kept], targets)])
+    scale = torch.stack([radius, _between(plain), *_spread(near), *_spread(own), _lacking(left_out, membership)])
     return {
         MEAN: mean.half(),
         PLAIN: plain.half(),
         CENTRED: unit_rows(class_means(centred, targets, ones)).half(),
         SCALE: scale.float(),
     }
+
+
+def judged(support: SupportSet) -> SupportSet:
+    """The first examples of each class, a hundred in all or two a class: what is left out in turn.
+
+    Not as many as time allows, or answers would depend on how busy the machine is.
+    """
+    each = max(2, _JUDGED // support.targets.shape[1])
+    place = (support.targets.cumsum(0) * support.targets).sum(-1)
+    return SupportSet(*(tensor[place <= each] for tensor in support))
 
 
 def hardness(summary: State) -> float:

@@ -17,7 +17,7 @@ AUTO = "auto"
 _MOST_CANDIDATES = 8
 """Each encodes all examples."""
 
-_USUAL = "omniglot-protonet"
+_USUAL = "photos"
 """What answers where neither a request nor a setting names a model, if it is there."""
 
 
@@ -32,7 +32,7 @@ class Catalog:
     """Models by name; empty and not ready until `load` has run.
 
     Attributes:
-        default: name of the model that answers where a request names none; if not given, `omniglot-protonet`, or else
+        default: name of the model that answers where a request names none; if not given, `photos`, or else
             the first by name.
         models: the loaded ones.
         damaged: folders that could not be loaded, and why.

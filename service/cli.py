@@ -94,7 +94,7 @@ app.add_typer(models, name="models")
 
 @app.command()
 def demo() -> None:
-    """Start the service on the shipped models, classify real handwritten digits over HTTP, print what it says."""
+    """Start the service on the shipped models, classify real digits and photos over HTTP, print what it says."""
     from service.demo import run_demo
 
     with explained():

@@ -1,8 +1,6 @@
-"""The demonstration: a service of its own, real handwritten digits, real HTTP."""
+"""The demonstration: a service of its own, real handwritten digits and photos, real HTTP."""
 
-import base64
 import contextlib
-import io
 import socket
 import subprocess
 import sys
@@ -15,13 +13,14 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from rich.columns import Columns
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from meta_core.errors import MissingExtra
+from service.demo_calls import classify, create, png, timed
+from service.demo_photos import photos_demo
 
 _SHOTS, _QUERIES, _SHOWN = 5, 20, 10
 
@@ -38,32 +37,41 @@ class Digits(NamedTuple):
 
 
 def run_demo() -> int:
-    """Start the service, adapt it to 5 pictures of each digit, classify 200 others, print what came; the exit code."""
+    """Start the service and use it on digits, then on photos; print what it says; the exit code."""
     console = Console(soft_wrap=True)
+    with running_service(console) as client:
+        well = [_digits_demo(console, client), photos_demo(console, client)]
+    return 0 if all(well) else 1
+
+
+def _digits_demo(console: Console, client: httpx.Client) -> bool:
+    """Adapt to 5 pictures of each digit, classify 200 others; whether it did well."""
     support, queries = _digits()
-    with _service(console) as client:
-        model = client.get("/v1/models").raise_for_status().json()["data"][0]
-        learned = f"trained on {model['training']['data']}" if model["training"] else model["origin"]
-        console.print(f"model [bold]{model['name']} {model['version']}[/], {learned}, not on digits")
-        classifier, seconds = _timed(client, "/v1/classifiers", _examples(support))
-        console.print(
-            f"POST /v1/classifiers with {len(support.labels)} pictures of 10 digits → "
-            f"[bold]{classifier['id']}[/] in {seconds * 1000:.0f} ms"
-        )
-        images = {"images": [_png(image) for image in queries.images]}
-        answer, seconds = _timed(client, f"/v1/classifiers/{classifier['id']}/classify", images)
-        console.print(f"POST …/classify with {len(queries.labels)} pictures, in {seconds * 1000:.0f} ms")
-        once, _ = _timed(client, "/v1/classify", _examples(support) | images)
-    predictions = [result["prediction"] for result in answer["results"]]
+    classifier, seconds = create(client, _examples(support), model="auto")
+    console.print(
+        f"POST /v1/classifiers with {len(support.labels)} pictures of 10 digits → "
+        f"[bold]{classifier['id']}[/] in {seconds * 1000:.0f} ms"
+    )
+    console.print(f"by {classifier['model']}, which never saw a digit; {classifier['model_choice']['reason']}")
+    images = [png(image) for image in queries.images]
+    answer, seconds = classify(client, classifier, images)
+    console.print(f"POST …/classify with {len(queries.labels)} pictures, in {seconds * 1000:.0f} ms")
+    once, _ = timed(client, "/v1/classify", {"model": "auto", "examples": _examples(support), "images": images})
+    predictions = [_likeliest(result) for result in answer["results"]]
     right = sum(said == true for said, true in zip(predictions, queries.labels, strict=True))
     _show(console, queries, answer["results"])
-    same = predictions == [result["prediction"] for result in once["results"]]
+    same = predictions == [_likeliest(result) for result in once["results"]]
     console.print(f"the stateless call gives the same answers: {'yes' if same else 'NO'}")
     console.print(
         f"[bold]10-way {_SHOTS}-shot accuracy on real handwritten digits: {100 * right / len(predictions):.1f} %[/] "
         f"({right} of {len(predictions)}; guessing gets 10 %)"
     )
-    return 0 if same and right > len(predictions) / 2 else 1
+    return same and right > len(predictions) / 2
+
+
+def _likeliest(result: dict[str, Any]) -> str:
+    label: str = result["predictions"][0]["label"]
+    return label
 
 
 def _digits() -> tuple[Digits, Digits]:
@@ -85,7 +93,7 @@ def _digits() -> tuple[Digits, Digits]:
 
 
 @contextlib.contextmanager
-def _service(console: Console) -> Iterator[httpx.Client]:
+def running_service(console: Console) -> Iterator[httpx.Client]:
     """`kshot serve` as its own process on a free port, with a data folder that is deleted after."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -118,27 +126,15 @@ def _wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", l
     raise ServiceDidNotStart(f"the service did not become ready: {said}\n{log.read_text('utf-8')[-2000:]}")
 
 
-def _examples(digits: Digits) -> dict[str, Any]:
+def _examples(digits: Digits) -> list[dict[str, str]]:
     pairs = zip(digits.images, digits.labels, strict=True)
-    return {"examples": [{"label": label, "image": _png(image)} for image, label in pairs]}
-
-
-def _timed(client: httpx.Client, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    began = time.perf_counter()
-    answer = client.post(path, json=body).raise_for_status().json()
-    return answer, time.perf_counter() - began
-
-
-def _png(image: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return [{"label": label, "image": png(image)} for image, label in pairs]
 
 
 def _show(console: Console, queries: Digits, results: Sequence[dict[str, Any]]) -> None:
     """A few answers beside their pictures, a mistake among them if there is one."""
     order = [_QUERIES * digit for digit in range(10)]
-    wrong = [n for n, result in enumerate(results) if result["prediction"] != queries.labels[n]]
+    wrong = [n for n, result in enumerate(results) if _likeliest(result) != queries.labels[n]]
     chosen = sorted({*order[: _SHOWN - len(wrong[:2])], *wrong[:2]})
     tiles = [Group(_drawing(queries.images[n]), _caption(queries.labels[n], results[n])) for n in chosen]
     console.print(Columns(tiles, padding=(1, 3)))

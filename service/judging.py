@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from meta_core.answering import Answers, answer
+from meta_core.asking import device_of
 from meta_core.episode import State, SupportSet
 from meta_core.learner import AdaptOptions
-from meta_core.support_summary import drop, summarize
-from service.reporting import left_out
+from meta_core.leave_one_out import leave_one_out
+from meta_core.support_summary import drop, judged, summarize
 from service.scheduler import Outcome
 from service.served import ServedModel
 
@@ -26,16 +27,22 @@ def summary_of(
         features: (S, …) encoded.
         targets: (S, C).
         options: of adaptation.
-        logits: leave-one-out logits, if they are known.
+        logits: leave-one-out logits as the report takes them, if they are known: as many as time allowed.
 
     Returns:
         Nothing of both where the model is not calibrated or adapts its whole network.
     """
     if model.card.calibration is None or not model.learner.encodes:
         return logits, {}
-    logits = left_out(model, features, targets, options) if logits is None else logits
-    assert logits is not None  # noqa: S101 (the learner encodes)
-    return logits, summarize(SupportSet(features, targets, torch.ones(len(features))), logits)
+    device = device_of(model.learner)
+    support = SupportSet(features.to(device), targets.to(device), torch.ones(len(features), device=device))
+    some = judged(support)
+    if len(some.weights) < len(features):
+        summary = summarize(model.learner, support, options=options)
+    else:
+        logits = leave_one_out(model.learner, some, options=options)
+        summary = summarize(model.learner, support, options=options, left_out=logits)
+    return logits, {name: tensor.cpu() for name, tensor in summary.items()}
 
 
 def judge(model: ServedModel, state: State, outcome: Outcome, shots: Sequence[int]) -> Answers:

@@ -48,9 +48,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(default_factory=_models_dir)
     data_dir: Path = Path("data")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    default_model: str | None = Field(
-        default=None, description="omniglot-protonet, else the first by name, where unset"
-    )
+    default_model: str | None = Field(default=None, description="photos, else the first by name, where unset")
     threads: int = Field(
         default_factory=_cores, ge=1, description="of decoding, and of encoding and adapting on the CPU"
     )

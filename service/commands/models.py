@@ -40,7 +40,7 @@ def add(
     head: Annotated[
         str, typer.Option(help="The learner on its features: logistic, protonet, r2d2, cosine_classifier …")
     ] = "logistic",
-    data: Annotated[Path | None, typer.Option(help=f"Measure it on these and note it in the card. {DATA_HELP}")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"Measure and calibrate it on these. {DATA_HELP}")] = None,
     split: Annotated[str | None, typer.Option(help="Which part of the data, as of `kshot evaluate`.")] = None,
     size: Annotated[
         int | None, typer.Option(min=8, help="Height and width of its input, pixels; as pretrained unless set.")

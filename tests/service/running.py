@@ -1,13 +1,17 @@
 """A service in a process of its own, as a user runs it, and pictures to send it."""
 
+import atexit
 import base64
 import contextlib
+import functools
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -47,6 +51,16 @@ class Service:
         return self.process.wait(timeout=60)
 
 
+@functools.cache
+def drawings() -> Path:
+    """A folder of the shipped models for drawings: the default model for photos takes seconds to load."""
+    folder = Path(tempfile.mkdtemp(prefix="kshot-models-"))
+    atexit.register(shutil.rmtree, folder)
+    for model in MODELS.glob("omniglot-*"):
+        (folder / model.name).symlink_to(model)
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -54,11 +68,12 @@ def free_port() -> int:
         return port
 
 
-def start(data_dir: Path, *, models_dir: Path = MODELS, wait: bool = True, **environment: str) -> Service:
-    """`kshot serve` on a free port; settings as environment variables."""
+def start(data_dir: Path, *, models_dir: Path | None = None, wait: bool = True, **environment: str) -> Service:
+    """`kshot serve` on a free port, with the models for drawings if not told otherwise; settings as environment."""
     # Beside other tests there are fewer cores than threads, where OpenMP's busy waiting takes ten times as long.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | environment
-    if models_dir == MODELS:
+    if models_dir is None:
+        models_dir = drawings()
         environment = {"KSHOT_DEFAULT_MODEL": "omniglot-protonet"} | environment
     port = free_port()
     log = data_dir.with_name(f"{data_dir.name}-{port}.log")

@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from meta_core.asking import support_of
+from meta_core.batching import adapt_many, predict_many
 from meta_core.checkpoint import Model, load
 from meta_core.datasets import read_pictures
+from meta_core.domains import textures
+from meta_core.learner import AdaptOptions
 from service.encoders import OnnxEncoder, TorchEncoder, encoder_for
 from tests.service.running import MODELS
 
@@ -37,6 +41,20 @@ def test_features_do_not_depend_on_the_batch(model: Model, drawings: Tensor) -> 
     for size in (1, 7, 64):
         parts = torch.cat([encoder.encode(part) for part in torch.split(drawings[:301], size)])
         torch.testing.assert_close(parts, together, atol=1e-5, rtol=1e-6)
+
+
+def test_photos_are_told_alike_by_onnx_and_torch() -> None:
+    photos = load(MODELS / "photos")
+    pictures = textures(photos.card.input, classes=4, a_class=5).pictures.images
+    answers = []
+    for encoder in (OnnxEncoder(photos, threads=2), TorchEncoder(photos, device="cpu")):
+        features = encoder.encode(pictures).unflatten(0, (4, 5))
+        (state,) = adapt_many(
+            photos.learner, [support_of(features[:, :3].flatten(0, 1), ways=4)], options=AdaptOptions()
+        )
+        (logits,) = predict_many(photos.learner, [state], [features[:, 3:].flatten(0, 1)])
+        answers.append((logits / photos.card.calibration.temperature([3] * 4)).softmax(-1))  # type: ignore[union-attr]
+    torch.testing.assert_close(answers[0], answers[1], atol=1e-3, rtol=0)
 
 
 def test_the_cpu_gets_onnx_runtime(model: Model) -> None:

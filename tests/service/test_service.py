@@ -188,7 +188,7 @@ def test_a_model_whose_answers_depend_on_other_queries_is_not_served(tmp_path: P
         serve(tmp_path / "papers", device="cpu", threads=1)
 
 
-@pytest.mark.parametrize(("names", "default"), [(("b", "a"), "a"), (("a", "omniglot-protonet"), "omniglot-protonet")])
+@pytest.mark.parametrize(("names", "default"), [(("b", "a"), "a"), (("a", "photos"), "photos")])
 def test_the_usual_model_is_the_default_or_else_the_first_by_name(
     tmp_path: Path, names: tuple[str, ...], default: str
 ) -> None:
