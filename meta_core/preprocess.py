@@ -27,6 +27,9 @@ MAX_PIXELS = 50_000_000
 MAX_SECONDS = 10.0
 """Default limit on the processor time of decoding one picture; the largest takes about one second."""
 
+_ENOUGH = 192
+"""Pixels of a side from which on a JPEG need not be decoded larger than it is taken."""
+
 # Every scan goes over the whole picture again, and one takes but a hundred bytes. libtiff has the same limit.
 _MAX_SCANS = 100
 _SCAN = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\0-\x04]")
@@ -89,8 +92,8 @@ def decode(
         raise UndecodableImage(f"the picture is empty (0 bytes); expected {_known()}")
     try:
         picture = _open(data, max_pixels=max_pixels, max_seconds=max_seconds)
-        if picture.format == "JPEG":  # decodes at a fraction of the size where that is still twice what is needed
-            picture.draft(None, (2 * spec.width, 2 * spec.height))
+        if picture.format == "JPEG":  # decodes at a fraction of the size where that is still enough
+            picture.draft(None, (_decoded_side(spec.width), _decoded_side(spec.height)))
         picture.load()
         return conform(_upright(picture), spec)
     except UndecodableImage:
@@ -98,6 +101,11 @@ def decode(
     # Decoders meet hostile bytes here and raise whatever their C code or parsing runs into, not only OSError.
     except Exception as error:
         raise UndecodableImage(f"the picture cannot be decoded: {_reason(error)}; expected {_known()}") from error
+
+
+def _decoded_side(side: int) -> int:
+    """Pixels that a side must keep in decoding: strokes of a small drawing are resampled from twice what is needed."""
+    return min(2 * side, max(side, _ENOUGH))
 
 
 def conform(picture: Image.Image | NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
