@@ -29,7 +29,7 @@ serve: install ## serve the shipped models on http://127.0.0.1:8000 until interr
 	$(BIN)/kshot serve
 
 test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TEST_DATA) is
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 test-soak: install ## long forms: 64 clients for a minute, 50 kills
 	$(BIN)/python -m pytest -m soak -s

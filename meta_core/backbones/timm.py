@@ -71,7 +71,7 @@ class TimmBackbone(nn.Module):
         super().__init__()
         self.network = network
         self.depths = _checked(network, depths)
-        if len(depth_weights) not in (0, len(depths)) or len(self.depths) != len(depths):
+        if depth_weights and not len(depth_weights) == len(depths) == len(self.depths):
             raise UnknownName(f"{len(depth_weights)} depth_weights came for depths {depths}; expected one for each")
         # A network is asked for its stages in its own order.
         count = len(network.feature_info) if depths else 1  # type: ignore[arg-type]

@@ -32,7 +32,8 @@ def evaluate(digit_folder: str) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def compare(digit_folder: str) -> Callable[..., Result]:
+def compare(digit_folder: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.delenv("COLUMNS", raising=False)  # tests in parallel inherit a narrow terminal
     arguments = ["compare", "--data", digit_folder, "--models-dir", str(MODELS), "--model", "omniglot-protonet"]
     return lambda *more: CliRunner().invoke(app, [*arguments, *more])
 
