@@ -30,6 +30,7 @@ FEWEST = 20
 """Episodes that are asked of everybody, whatever the budget: fewer give no interval worth printing."""
 
 _TASK_BATCH = 10
+_ENCODED_AHEAD = 2000
 _TIMES, _TIMING_SECONDS = 5, 1.0
 
 
@@ -132,10 +133,18 @@ def _race(
         own = pictures[each.spec]
         try:
             lookup = _lookup(each, own, encoders)
-            results.append(_measure(each, lookup, own, plan, until=now + share, show=show))
+            if each.learner.encodes:
+                lookup(_needed(own, plan))  # beside its share: those who stand on the same encoder need it too
+            results.append(_measure(each, lookup, own, plan, until=time.monotonic() + share, show=show))
         except (MetaCoreError, RuntimeError) as error:
             failed.append(Unfit(each.name, each.kind, str(error)))
     return results, failed
+
+
+def _needed(pictures: Pictures, plan: EpisodePlan) -> Tensor:
+    """The pictures that the episodes ask for first."""
+    numbers = torch.unique(torch.cat([rows.flatten() for rows in draw(pictures, plan)]))
+    return numbers[:_ENCODED_AHEAD]
 
 
 def _lookup(contestant: Contestant, pictures: Pictures, encoders: dict[object, Lookup]) -> Lookup:
