@@ -143,7 +143,7 @@ def _race(
 
 def _needed(pictures: Pictures, plan: EpisodePlan) -> Tensor:
     """The pictures that the episodes ask for first."""
-    numbers = torch.unique(torch.cat([rows.flatten() for rows in draw(pictures, plan)]))
+    numbers: Tensor = torch.unique(torch.cat([rows.flatten() for rows in draw(pictures, plan)]))
     return numbers[:_ENCODED_AHEAD]
 
 
