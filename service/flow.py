@@ -12,13 +12,14 @@ from torch import Tensor
 
 from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
+from meta_core.support_summary import drop
 from service.answers import Judgement, classification, refuse_if_all_bad, results
 from service.choice import Adapted, Candidates, adapt
 from service.classifier import Classifier, Example, Labels, examples_of
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
 from service.errors import InvalidRequest, TooLarge
-from service.judging import drop, judge
+from service.judging import judge
 from service.reporting import nearest_to, references, report_on, stored_features
 from service.scheduler import Outcome
 from service.schemas import Classification, ExampleRef, NearestExample, ReportOut

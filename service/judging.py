@@ -9,12 +9,10 @@ from meta_core.answering import Answers, answer
 from meta_core.asking import device_of
 from meta_core.episode import State, SupportSet
 from meta_core.learner import AdaptOptions
-from meta_core.leave_one_out import leave_one_out
-from meta_core.support_summary import drop, judged, summarize
+from meta_core.leave_one_out import has_classmates, leave_one_out
+from meta_core.support_summary import judged, summarize
 from service.scheduler import Outcome
 from service.served import ServedModel
-
-__all__ = ["drop", "judge", "summary_of"]
 
 
 def summary_of(
@@ -36,12 +34,12 @@ def summary_of(
         return logits, {}
     device = device_of(model.learner)
     support = SupportSet(features.to(device), targets.to(device), torch.ones(len(features), device=device))
-    some = judged(support)
-    if len(some.weights) < len(features):
+    if len(judged(support).weights) < len(features):
         summary = summarize(model.learner, support, options=options)
     else:
-        logits = leave_one_out(model.learner, some, options=options)
-        summary = summarize(model.learner, support, options=options, left_out=logits)
+        if logits is None or bool(logits[has_classmates(support).cpu()].isnan().any()):  # time did not suffice for all
+            logits = leave_one_out(model.learner, support, options=options).cpu()
+        summary = summarize(model.learner, support, options=options, left_out=logits.to(device))
     return logits, {name: tensor.cpu() for name, tensor in summary.items()}
 
 
