@@ -1,21 +1,21 @@
 """Fitting a model's calibration: what holds on domains that it was not fitted to is what a user will see."""
 
-import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from meta_core import open_set, support_summary
 from meta_core.asking import support_of
 from meta_core.batching import adapt_many, predict_many
-from meta_core.calibration import MOST, Calibration, DomainFigures, NoneOfThese, Temperature
+from meta_core.calibration import Calibration, DomainFigures, NoneOfThese, Temperature
 from meta_core.episode import SupportSet
-from meta_core.errors import InvalidDataset, MissingExtra
+from meta_core.errors import InvalidDataset
 from meta_core.functional import unit_rows
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.sharpness import Asked, Sharpness, calibration_error
+from meta_core.strangers import StrangerFit, Strangers, area_under_curve
 
 WAYS, SHOTS = (2, 5, 10, 20), (1, 2, 5, 10, 20)
 SHOTS_OF_NONE, WAYS_OF_NONE = (1, 2, 5, 10), 5
@@ -24,15 +24,8 @@ REFUSED = 0.05
 """Share of known queries that the default threshold refuses."""
 
 QUERIES = 8
-_BINS = 15
 _FEWEST, _ANY = 8, 25
 """Larger support sets than `_ANY` are asked in fewer episodes, `_FEWEST` at least: each tells more and takes longer."""
-
-_PENALTY = 1e-3
-_CENTRED, _CENTRED_ONE_SHOT = 0.5, 1.0
-"""How much of a domain's own level is taken out before the weights are fitted. Left in, it is learned in place of what
-tells strangers apart within a domain; taken out wholly, no threshold holds on another. At one shot none does anyway,
-and nobody is refused by default: there it is the order that counts."""
 
 
 class Domain(NamedTuple):
@@ -55,38 +48,6 @@ class Domain(NamedTuple):
     weight: float = 1.0
     pooled: Tensor | None = None
     known_as: Literal["left out", "held-out classes", "evaluation only"] = "left out"
-
-
-class _Asked(NamedTuple):
-    """A domain's answers at one number of ways and shots.
-
-    Attributes:
-        logits: (E, Q, C).
-        hardness: of each task, (E,).
-        weight: of the domain.
-    """
-
-    logits: Tensor
-    hardness: Tensor
-    weight: float
-
-    @property
-    def labels(self) -> Tensor:
-        """True classes (E, Q)."""
-        tasks, queries, ways = self.logits.shape
-        return torch.arange(ways).repeat_interleave(queries // ways).expand(tasks, -1)
-
-    def chances(self, temperatures: Tensor) -> Tensor:
-        """(E,) temperatures → probabilities (E, Q, C)."""
-        return (self.logits / temperatures[:, None, None]).softmax(-1)
-
-
-class _Strangers(NamedTuple):
-    """`open_set.statistics` (N, F), largest cosines (N,), and whether a query was of no class, (N,)."""
-
-    found: Tensor
-    cosines: Tensor
-    unknown: Tensor
 
 
 def calibrate(
@@ -143,21 +104,21 @@ class _Bench:
     ) -> None:
         self.domains = {domain.name: domain for domain in domains}
         self._learner, self._episodes, self._seed, self._advance = learner, episodes, seed, advance
-        self._asked: dict[tuple[str, int, int], _Asked] = {}
+        self._asked: dict[tuple[str, int, int], Asked] = {}
 
     def temperatures(self, names: Collection[str]) -> list[Temperature]:
-        """The likeliest of these domains' answers, each domain weighing the same."""
+        """The likeliest of these domains' answers, by the domains' weights."""
         found = []
         for ways in WAYS:
             for shots in SHOTS:
                 asked = [one for name in names if (one := self.asked(name, ways, shots))]
                 if asked:
-                    found.append(_Sharpness.of(asked).at(ways, shots))
+                    found.append(Sharpness.of(asked).at(ways, shots))
         if not any(each.ways == WAYS_OF_NONE for each in found):
             raise InvalidDataset(f"no domain has {WAYS_OF_NONE} classes of {1 + QUERIES} pictures")
         return found
 
-    def asked(self, name: str, ways: int, shots: int) -> _Asked | None:
+    def asked(self, name: str, ways: int, shots: int) -> Asked | None:
         """A domain's answers; None where it has too few classes or pictures."""
         if (name, ways, shots) not in self._asked:
             members = self._enough(name, shots)
@@ -166,7 +127,7 @@ class _Bench:
             self._asked[name, ways, shots] = self._ask(self.domains[name], members, ways, shots)
         return self._asked[name, ways, shots]
 
-    def strangers(self, shots: int, temperature: float) -> dict[str, _Strangers]:
+    def strangers(self, shots: int, temperature: float) -> dict[str, Strangers]:
         """Known queries and as many of classes that were not shown, of every domain that has so many classes.
 
         The temperature only scales two statistics; it is that of all domains also where one is left out.
@@ -182,7 +143,7 @@ class _Bench:
         family = self.domains[name].family
         return [other for other in fitted if self.domains[other].family != family]
 
-    def figures(self, domain: Domain, shots: int, strangers: dict[str, _Strangers] | None) -> DomainFigures | None:
+    def figures(self, domain: Domain, shots: int, strangers: dict[str, Strangers] | None) -> DomainFigures | None:
         """How a calibration does on a domain that was fitted to the others."""
         asked = self.asked(domain.name, WAYS_OF_NONE, shots)
         if asked is None:
@@ -191,7 +152,7 @@ class _Bench:
         # Held-out classes are measured by what is shipped, which has seen other classes of their source.
         names = self.others(domain.name, fitted) if domain.known_as == "left out" else fitted
         answers = [one for name in names if (one := self.asked(name, WAYS_OF_NONE, shots))]
-        chances = asked.chances(_Sharpness.of(answers)(asked.hardness))
+        chances = asked.chances(Sharpness.of(answers)(asked.hardness))
         right = chances.argmax(-1) == asked.labels
         row = {
             "domain": domain.name,
@@ -209,7 +170,7 @@ class _Bench:
         return [own for own in self.domains[name].members if len(own) >= shots + QUERIES]
 
     @torch.no_grad()
-    def _ask(self, domain: Domain, members: list[Tensor], ways: int, shots: int) -> _Asked:
+    def _ask(self, domain: Domain, members: list[Tensor], ways: int, shots: int) -> Asked:
         generator = torch.Generator().manual_seed(self._seed)
         episodes = max(_FEWEST, self._episodes * _ANY // max(_ANY, ways * shots))
         drawn = [_draw(members, ways, shots + QUERIES, generator) for _ in range(episodes)]
@@ -218,7 +179,7 @@ class _Bench:
         states = adapt_many(self._learner, supports, options=AdaptOptions())
         logits = torch.stack(predict_many(self._learner, states, queries)).double()
         self._advance(episodes)
-        return _Asked(logits, torch.tensor([self._hardness(one) for one in supports]), domain.weight)
+        return Asked(logits, torch.tensor([self._hardness(one) for one in supports]), domain.weight)
 
     def _hardness(self, support: SupportSet) -> float:
         if not self._learner.encodes:
@@ -226,7 +187,7 @@ class _Bench:
         return support_summary.hardness(support_summary.summarize(self._learner, support, options=AdaptOptions()))
 
     @torch.no_grad()
-    def _strangers(self, domain: Domain, members: list[Tensor], shots: int, temperature: float) -> _Strangers:
+    def _strangers(self, domain: Domain, members: list[Tensor], shots: int, temperature: float) -> Strangers:
         generator = torch.Generator().manual_seed(self._seed)
         found, cosines, unknown = [], [], []
         for _ in range(self._episodes):
@@ -240,31 +201,19 @@ class _Bench:
             cosines.append(_largest_cosine(domain, shown, asked))
             unknown.append(torch.arange(len(asked)) >= WAYS_OF_NONE * QUERIES)
         self._advance(self._episodes)
-        return _Strangers(torch.cat(found), torch.cat(cosines), torch.cat(unknown))
+        return Strangers(torch.cat(found), torch.cat(cosines), torch.cat(unknown))
 
 
-def calibration_error(confidence: Tensor, right: Tensor) -> float:
-    """Expected calibration error (Naeini et al. 2015): |accuracy − confidence|, mean over 15 bins of equal width.
-
-    Args:
-        confidence: (N,) probabilities of what was answered.
-        right: (N,) bool, whether that was right.
-    """
-    bins = (confidence * _BINS).long().clamp_max(_BINS - 1)
-    gaps = torch.zeros(_BINS, dtype=torch.float64).index_add_(0, bins, right.double() - confidence.double())
-    return float(gaps.abs().sum() / len(confidence))
-
-
-def _none_of_these(shots: int, strangers: dict[str, _Strangers], bench: _Bench, fitted: Collection[str]) -> NoneOfThese:
+def _none_of_these(shots: int, strangers: dict[str, Strangers], bench: _Bench, fitted: Collection[str]) -> NoneOfThese:
     """Fitted to all; threshold and area under the curve as measured on each domain by what the others say."""
     names = [name for name in fitted if name in strangers]
     known, areas = [], []
     for name in names:
         left_out = strangers[name]
-        chances = _Fit.of([strangers[other] for other in bench.others(name, names)])(left_out.found)
+        chances = StrangerFit.of([strangers[other] for other in bench.others(name, names)])(left_out.found)
         known.append(chances[~left_out.unknown])
-        areas.append(_area(left_out.unknown, chances))
-    fit = _Fit.of([strangers[name] for name in names])
+        areas.append(area_under_curve(left_out.unknown, chances))
+    fit = StrangerFit.of([strangers[name] for name in names])
     return NoneOfThese(
         shots=shots,
         weights=tuple(fit.weights.tolist()),
@@ -274,100 +223,18 @@ def _none_of_these(shots: int, strangers: dict[str, _Strangers], bench: _Bench, 
     )
 
 
-def _open_set_figures(strangers: dict[str, _Strangers], name: str, others: Sequence[str]) -> dict[str, float]:
-    own, fit = strangers[name], _Fit.of([strangers[other] for other in others])
+def _open_set_figures(strangers: dict[str, Strangers], name: str, others: Sequence[str]) -> dict[str, float]:
+    own, fit = strangers[name], StrangerFit.of([strangers[other] for other in others])
     chances = fit(own.found)
     threshold = torch.cat([fit(strangers[other].found)[~strangers[other].unknown] for other in others]).quantile(
         1 - REFUSED
     )
     return {
-        "auroc": round(_area(own.unknown, chances), 4),
-        "cosine_auroc": round(_area(own.unknown, -own.cosines), 4),
+        "auroc": round(area_under_curve(own.unknown, chances), 4),
+        "cosine_auroc": round(area_under_curve(own.unknown, -own.cosines), 4),
         "refused_known": round(float((chances[~own.unknown] > threshold).double().mean()), 4),
         "accepted_unknown": round(float((chances[own.unknown] <= threshold).double().mean()), 4),
     }
-
-
-class _Fit(NamedTuple):
-    """Logistic regression: found (N, F) → probability of a stranger (N,)."""
-
-    weights: Tensor
-    bias: float
-
-    def __call__(self, found: Tensor) -> Tensor:
-        return torch.sigmoid(found @ self.weights + self.bias)
-
-    @classmethod
-    def of(cls, domains: Sequence[_Strangers]) -> "_Fit":
-        """The direction within domains first, then where on it the even chance is, over all of them."""
-        regression = _logistic_regression()
-        found = torch.cat([each.found for each in domains])
-        unknown = torch.cat([each.unknown for each in domains]).numpy()
-        mean, spread = found.mean(0), found.std(0).clamp_min(1e-9)
-        scaled = [(each.found - mean) / spread for each in domains]
-        share = _CENTRED if found.shape[1] > len(open_set.ONE_SHOT) else _CENTRED_ONE_SHOT
-        levelled = torch.cat([rows - share * rows.mean(0) for rows in scaled])
-        direction = torch.from_numpy(regression(C=0.03, max_iter=1000).fit(levelled.numpy(), unknown).coef_[0])
-        along = (torch.cat(scaled) @ direction)[:, None].numpy()
-        level = regression(C=1e6, max_iter=1000).fit(along, unknown)
-        weights = float(level.coef_[0, 0]) * direction / spread
-        return cls(weights, float(level.intercept_[0]) - float(mean @ weights))
-
-
-class _Sharpness(NamedTuple):
-    """Hardness of tasks (E,) → their temperatures (E,)."""
-
-    log_temperature: float
-    slope: float
-    centre: float
-
-    def __call__(self, hardness: Tensor) -> Tensor:
-        return (self.log_temperature + (self.slope * (hardness - self.centre)).clamp(-MOST, MOST)).exp()
-
-    def at(self, ways: int, shots: int) -> Temperature:
-        """As the card keeps it."""
-        return Temperature(
-            ways=ways,
-            shots=shots,
-            temperature=math.exp(self.log_temperature),
-            slope=self.slope,
-            centre=self.centre,
-        )
-
-    @classmethod
-    def of(cls, asked: Sequence[_Asked]) -> "_Sharpness":
-        """The likeliest of these domains' answers."""
-        hardness = torch.cat([each.hardness for each in asked]).double()
-        centre, spread = float(hardness.mean()), float(hardness.std().clamp_min(1e-9))
-        sought = torch.tensor([_warmest(asked), 0.0], dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([sought], max_iter=100, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            total = _PENALTY * sought[1].square()
-            for each in asked:
-                moved = (sought[1] * (each.hardness - centre) / spread).clamp(-MOST, MOST)
-                total = total + _loss(each, sought[0] + moved)
-            total.backward()  # type: ignore[no-untyped-call]
-            return total
-
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-        log_temperature, slope = sought.tolist()
-        if not math.isfinite(slope) or abs(log_temperature - _warmest(asked)) > MOST:  # all right or all alike
-            log_temperature, slope = _warmest(asked), 0.0
-        return cls(log_temperature, slope / spread, centre)
-
-
-def _warmest(asked: Sequence[_Asked]) -> float:
-    """The best of many temperatures that are the same for all tasks, as a logarithm."""
-    candidates = torch.linspace(-5, 8, 53, dtype=torch.float64)
-    losses = [sum(float(_loss(each, one.expand(len(each.logits)))) for each in asked) for one in candidates]
-    return float(candidates[losses.index(min(losses))])
-
-
-def _loss(asked: _Asked, log_temperatures: Tensor) -> Tensor:
-    logits = asked.logits / log_temperatures.exp()[:, None, None]
-    return asked.weight * cross_entropy(logits.flatten(0, 1), asked.labels.flatten())
 
 
 def _draw(members: Sequence[Tensor], ways: int, count: int, generator: torch.Generator) -> Tensor:
@@ -384,19 +251,3 @@ def _largest_cosine(domain: Domain, shown: Tensor, asked: Tensor) -> Tensor:
     """Of queries (Q,) to the mean direction of each class shown (C, K): (Q,)."""
     rows = domain.features if domain.pooled is None else domain.pooled
     return (unit_rows(rows[asked]) @ unit_rows(unit_rows(rows[shown]).mean(1)).T).amax(-1)
-
-
-def _area(unknown: Tensor, chances: Tensor) -> float:
-    try:
-        from sklearn.metrics import roc_auc_score
-    except ImportError as error:
-        raise MissingExtra(f"calibration needs {error.name}; install kshot[train]") from error
-    return float(roc_auc_score(unknown.numpy(), chances.numpy()))
-
-
-def _logistic_regression() -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingExtra(f"calibration needs {error.name}; install kshot[train]") from error
-    return LogisticRegression

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from meta_core.answering import answer
 from meta_core.asking import support_of
 from meta_core.batching import adapt_many, predict_many
-from meta_core.calibrate import Domain, calibrate, calibration_error
+from meta_core.calibrate import Domain, calibrate
 from meta_core.calibration import Calibration
 from meta_core.errors import InvalidDataset
 from meta_core.learner import AdaptOptions
 from meta_core.learners.protonet import ProtoNet
 from meta_core.learners.r2d2 import R2D2
+from meta_core.sharpness import calibration_error
 from meta_core.support_summary import summarize
 
 CLASSES, A_CLASS, FEATURES = 12, 20, 16
