@@ -21,8 +21,9 @@ from meta_core.progress import EpisodesBar, episodes_bar
 from meta_core.recipe import Data, load_recipe
 from meta_core.support_summary import SCALES
 
-_NAMED = 5.0
-"""Weight of pictures that somebody named beside those made of them: users' pictures are more like these."""
+_NAMED = 100.0
+"""Weight of pictures that somebody named beside those made of them, in the temperatures: users' pictures are more like
+these. What is made decides where the named ones leave it open."""
 
 
 def calibrate_model(

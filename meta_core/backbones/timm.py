@@ -101,6 +101,14 @@ class TimmBackbone(nn.Module):
         part = features[:, features.shape[1] - behind - network.head_hidden_size : features.shape[1] - behind]
         return part if self.power is None else part.sign() * part.abs().pow(1 / self.power)
 
+    def texture(self, features: Tensor) -> Tensor | None:
+        """Out of what `forward` gave, (N, D), the deviations of the last of `depths`: (N, D'); None if none are in."""
+        network: Any = self.network
+        if not (self.depths and self.deviations):
+            return None
+        end = features.shape[1] - network.head_hidden_size - network.num_features
+        return features[:, end - network.feature_info[self.depths[-1]]["num_chs"] : end]
+
     def _deviation(self, places: Tensor) -> tuple[Tensor, ...]:
         """Standard deviation over the places of a map (N, C, H, W) or of tokens (N, places, C), if it is wanted."""
         if not self.deviations:

@@ -147,6 +147,16 @@ def test_timm_pooled_features_are_the_networks_own_up_to_their_length(model: str
     torch.testing.assert_close(cosines, torch.ones(3), atol=1e-4, rtol=0)
 
 
+def test_timm_texture_is_the_deviations_of_the_last_depth() -> None:
+    options = {"model": "test_efficientnet", "depths": (0, 1), "deviations": True}
+    backbone, pictures = built("timm", (3, 96, 96), **options).eval(), noise(3, (3, 96, 96))
+    with torch.no_grad():
+        _, stages = backbone.network.forward_intermediates(pictures, indices=[0, 1])
+        texture = backbone.texture(backbone(pictures))
+    torch.testing.assert_close(texture, stages[-1].std((2, 3), correction=0), atol=1e-3, rtol=0)
+    assert built("timm", (3, 96, 96), model="test_efficientnet").texture(texture) is None
+
+
 def test_timm_refuses_weights_that_do_not_fit_the_depths() -> None:
     with pytest.raises(UnknownName, match="1 depth_weights came for depths"):
         built("timm", (3, 96, 96), model="test_efficientnet", depths=(0, 1), depth_weights=(0.5,))
