@@ -10,18 +10,7 @@ from torch import Tensor, nn
 from meta_core.episode import SupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.learners.cosine_classifier import CosineClassifier
-from tests.learners.test_r2d2 import (
-    HARD,
-    OPTIONS,
-    assert_finite,
-    assert_meta_gradient_is_that_of_finite_differences,
-    assert_padding_is_ignored_whatever_it_holds,
-    assert_stacked_meta_gradient_is_that_of_single_tasks,
-    assert_the_single_example_is_seen,
-    assert_undecided_where_labels_contradict,
-    random,
-    support_set,
-)
+from tests.learners.supports import OPTIONS, random, support_set
 
 LABELS = [0, 0, 1, 2, 2, 2]
 
@@ -93,29 +82,3 @@ def test_a_step_that_is_too_long_stays_finite() -> None:
     support = support_set(random(6, 8), LABELS)
     state = made(rate=1e6).adapt(support, options=AdaptOptions(steps=200, rate=4))
     torch.testing.assert_close(state["weight"].norm(dim=0), torch.full((3,), 10.0).double())
-
-
-@pytest.mark.parametrize("steps", [0, 6])
-def test_the_meta_gradient_agrees_with_finite_differences(steps: int) -> None:
-    assert_meta_gradient_is_that_of_finite_differences(made(scale=5, steps=steps), features=5)
-
-
-def test_stacked_tasks_give_the_meta_gradient_of_single_ones() -> None:
-    assert_stacked_meta_gradient_is_that_of_single_tasks(made())
-
-
-@pytest.mark.parametrize("case", HARD)
-def test_answers_and_gradients_are_finite_for(case: str) -> None:
-    assert_finite(made(), HARD[case])
-
-
-def test_one_picture_under_contradictory_labels_is_undecided() -> None:
-    assert_undecided_where_labels_contradict(made())
-
-
-def test_one_example_is_not_outvoted_by_fifty() -> None:
-    assert_the_single_example_is_seen(made())
-
-
-def test_padding_is_ignored_whatever_it_holds() -> None:
-    assert_padding_is_ignored_whatever_it_holds(made())

@@ -10,18 +10,7 @@ from sklearn.preprocessing import normalize
 from torch import nn
 
 from meta_core.learners.linear_probe import LinearProbe
-from tests.learners.test_r2d2 import (
-    HARD,
-    OPTIONS,
-    assert_finite,
-    assert_meta_gradient_is_that_of_finite_differences,
-    assert_padding_is_ignored_whatever_it_holds,
-    assert_stacked_meta_gradient_is_that_of_single_tasks,
-    assert_the_single_example_is_seen,
-    assert_undecided_where_labels_contradict,
-    random,
-    support_set,
-)
+from tests.learners.supports import OPTIONS, random, support_set
 
 
 def made(*, penalty: float = 0.01, steps: int = 40) -> LinearProbe:
@@ -72,29 +61,3 @@ def test_a_pictures_features_may_be_of_any_length() -> None:
 
 def test_nothing_is_learned_but_the_backbone() -> None:
     assert not list(made().parameters())
-
-
-@pytest.mark.parametrize("features", [2, 7])
-def test_the_meta_gradient_agrees_with_finite_differences(features: int) -> None:
-    assert_meta_gradient_is_that_of_finite_differences(made(penalty=0.3, steps=20), features=features)
-
-
-def test_stacked_tasks_give_the_meta_gradient_of_single_ones() -> None:
-    assert_stacked_meta_gradient_is_that_of_single_tasks(made())
-
-
-@pytest.mark.parametrize("case", HARD)
-def test_answers_and_gradients_are_finite_for(case: str) -> None:
-    assert_finite(made(), HARD[case])
-
-
-def test_one_picture_under_contradictory_labels_is_undecided() -> None:
-    assert_undecided_where_labels_contradict(made())
-
-
-def test_one_example_is_not_outvoted_by_fifty() -> None:
-    assert_the_single_example_is_seen(made())
-
-
-def test_padding_is_ignored_whatever_it_holds() -> None:
-    assert_padding_is_ignored_whatever_it_holds(made())

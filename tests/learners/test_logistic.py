@@ -13,19 +13,8 @@ from meta_core.functional import balanced_weights, centred_rows
 from meta_core.learner import AdaptOptions
 from meta_core.learners.logistic import Logistic
 from meta_core.solvers import logistic_regression
-from tests.learners.test_r2d2 import (
-    HARD,
-    OPTIONS,
-    SUPPORT,
-    assert_finite,
-    assert_meta_gradient_is_that_of_finite_differences,
-    assert_padding_is_ignored_whatever_it_holds,
-    assert_stacked_meta_gradient_is_that_of_single_tasks,
-    assert_the_single_example_is_seen,
-    assert_undecided_where_labels_contradict,
-    random,
-    support_set,
-)
+from tests.learners.supports import HARD, OPTIONS, random, support_set
+from tests.learners.test_r2d2 import SUPPORT
 
 LABELS = [0] * 2 + [1] * 3 + [2] * 9
 
@@ -114,23 +103,6 @@ def test_a_factor_on_all_features_and_a_constant_in_them_change_no_answer() -> N
     torch.testing.assert_close(learner.predict(moved, 1e3 * (query + 5)), plain, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("features", [2, 7])
-def test_the_meta_gradient_agrees_with_finite_differences(features: int) -> None:
-    """Where the steps reach the solution; its gradient is what they do not approximate."""
-    assert_meta_gradient_is_that_of_finite_differences(made(scale=2, steps=20), features=features)
-
-
-@pytest.mark.parametrize("penalty", [1.0, 1e-2])
-def test_stacked_tasks_give_the_meta_gradient_of_single_ones(penalty: float) -> None:
-    assert_stacked_meta_gradient_is_that_of_single_tasks(made(penalty=penalty, scale=2))
-
-
-@pytest.mark.parametrize("penalty", [1.0, 1e-6])
-@pytest.mark.parametrize("case", HARD)
-def test_answers_and_gradients_are_finite_for(case: str, penalty: float) -> None:
-    assert_finite(made(penalty=penalty), HARD[case])
-
-
 def test_what_rounding_tells_apart_is_not_learned() -> None:
     """The encoder gives equal pictures features that differ in the last bit, by where in a batch they stood."""
     support = support_set(0.7 * (1 + 1e-7 * random(6, 8)).float(), [0, 0, 1, 1, 2, 2])
@@ -138,15 +110,3 @@ def test_what_rounding_tells_apart_is_not_learned() -> None:
     learner = made()
     chances = learner.predict(learner.adapt(support, options=OPTIONS), support.inputs).softmax(-1)
     torch.testing.assert_close(chances, torch.full_like(chances, 1 / 3), rtol=0, atol=1e-2)
-
-
-def test_one_picture_under_contradictory_labels_is_undecided() -> None:
-    assert_undecided_where_labels_contradict(made())
-
-
-def test_one_example_is_not_outvoted_by_fifty() -> None:
-    assert_the_single_example_is_seen(made(penalty=0.1))
-
-
-def test_padding_is_ignored_whatever_it_holds() -> None:
-    assert_padding_is_ignored_whatever_it_holds(made())

@@ -1,136 +1,17 @@
-"""R2-D2 against ridge regression worked by hand, scikit-learn's, and finite differences.
-
-The checks without `test_` in their name are of any head on encoded features; its tests import them from here.
-"""
+"""R2-D2 against ridge regression worked by hand, scikit-learn's, and finite differences."""
 
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
-from meta_core.batching import tasks_of
-from meta_core.episode import Episode, QuerySet, SupportSet
-from meta_core.learner import AdaptOptions, Learner
+from meta_core.episode import SupportSet
 from meta_core.learners.r2d2 import R2D2
 from meta_core.solvers import ridge_solver
-
-OPTIONS = AdaptOptions()
+from tests.learners.supports import OPTIONS, random, support_set
 
 # Centred on (3, 1) the examples are ∓(2, 0): XᵀX = diag(8, 0), and class 0's XᵀY is (−2, 0), class 1's (2, 0).
 SUPPORT = SupportSet(torch.tensor([[1.0, 1.0], [5.0, 1.0]]), torch.eye(2), torch.ones(2))
-
-
-def support_set(features: Tensor, labels: list[int]) -> SupportSet:
-    targets = torch.eye(1 + max(labels), dtype=features.dtype)[torch.tensor(labels)]
-    return SupportSet(features, targets, torch.ones(len(labels), dtype=features.dtype))
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def one_beside_fifty() -> SupportSet:
-    """Class 0 is one example at 40° of the circle, class 1 fifty between −35° and 35°."""
-    degrees = torch.cat([torch.tensor([40.0]), torch.linspace(-35, 35, 50)])
-    return support_set(torch.stack([degrees.deg2rad().cos(), degrees.deg2rad().sin()], 1), [0] + [1] * 50)
-
-
-HARD: dict[str, SupportSet] = {
-    "contradictory labels on one picture": support_set(torch.full((6, 8), 0.7), [0, 1, 2, 0, 1, 2]),
-    "features that are 0": support_set(torch.zeros(6, 8), [0, 1, 2, 0, 1, 2]),
-    "some features that are 0": support_set(torch.cat([torch.zeros(2, 8), torch.ones(4, 8)]), [0, 1, 2, 0, 1, 2]),
-    "features of 1e4": support_set(1e4 * random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
-    "features of 1e-4": support_set(1e-4 * random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
-    "two pictures of 1e4 under all labels": support_set(1e4 * random(2, 8).float().repeat(3, 1), [0, 0, 1, 1, 2, 2]),
-    "an offset of 1e4": support_set(1e4 + random(6, 8).float(), [0, 1, 2, 0, 1, 2]),
-    "a hundred ways": support_set(random(100, 8).float(), list(range(100))),
-    "one beside fifty": one_beside_fifty(),
-}
-
-
-class MetaLoss(nn.Module):
-    """The meta-loss as a module, whose parameters can be swapped."""
-
-    def __init__(self, learner: Learner) -> None:
-        super().__init__()
-        self.learner = learner
-
-    def forward(self, episode: Episode) -> Tensor:
-        return self.learner.meta_loss(episode, generator=torch.Generator(), progress=0)
-
-
-def encoded(inputs: Tensor, weight: Tensor, bias: Tensor) -> Episode:
-    """Tasks (T, 9, 3) of a one-layer encoder: 6 examples of 3 classes, 3 queries; all but task 0 have padding."""
-    features = torch.tanh(inputs @ weight / 2 + bias)
-    targets = torch.eye(3, dtype=inputs.dtype)[torch.tensor([0, 0, 1, 2, 2, 2])].expand(len(inputs), -1, -1)
-    weights = torch.ones(targets.shape[:2], dtype=inputs.dtype)
-    weights[1:, -1] = 0
-    wanted = torch.eye(3, dtype=inputs.dtype).expand(len(inputs), -1, -1)
-    return Episode(SupportSet(features[:, :6], targets, weights), QuerySet(features[:, 6:], wanted))
-
-
-def assert_meta_gradient_is_that_of_finite_differences(learner: Learner, *, features: int) -> None:
-    """In float64 along random directions, for the encoder's weights and the scalars that are learned with it."""
-    loss, inputs = MetaLoss(learner.double()), random(2, 9, 3)
-    names = [name for name, _ in loss.named_parameters()]
-
-    def of_all(weight: Tensor, bias: Tensor, *scalars: Tensor) -> Tensor:
-        learned, tasks = dict(zip(names, scalars, strict=True)), tasks_of(encoded(inputs, weight, bias))
-        return torch.stack([functional_call(loss, learned, (task,)) for task in tasks]).sum()
-
-    scalars = [parameter.detach().clone().requires_grad_() for parameter in loss.parameters()]
-    weight, bias = random(3, features, seed=1).requires_grad_(), random(features, seed=2).requires_grad_()
-    assert torch.autograd.gradcheck(of_all, (weight, bias, *scalars), atol=1e-7, rtol=1e-5, fast_mode=True)
-
-
-def assert_stacked_meta_gradient_is_that_of_single_tasks(learner: Learner) -> None:
-    """In float64, for the encoder's weights and the scalars, where all tasks but one have padding."""
-    loss, inputs = MetaLoss(learner.double()), random(3, 9, 3)
-    variables = [random(3, 5, seed=1).requires_grad_(), random(5, seed=2).requires_grad_(), *loss.parameters()]
-    episode = encoded(inputs, variables[0], variables[1])
-    stacked = torch.autograd.grad(torch.vmap(loss)(episode).sum(), variables, retain_graph=True)
-    single = torch.autograd.grad(torch.stack([loss(task) for task in tasks_of(episode)]).sum(), variables)
-    for found, expected in zip(stacked, single, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-
-
-def assert_finite(learner: Learner, support: SupportSet) -> None:
-    """Answers, and the gradients that meta-training would follow."""
-    features = support.inputs.clone().requires_grad_()
-    queries = torch.cat([features, torch.zeros_like(features[:1]), torch.ones_like(features[:1])])
-    state = learner.adapt(support._replace(inputs=features), options=OPTIONS)
-    logits = learner.predict(state, queries)
-    assert all(tensor.isfinite().all() for tensor in (*state.values(), logits))
-    variables = [features, *learner.parameters()]
-    loss = -logits.log_softmax(-1)[:, 0].mean()
-    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, variables))
-
-
-def assert_undecided_where_labels_contradict(learner: Learner) -> None:
-    support = HARD["contradictory labels on one picture"]
-    chances = learner.predict(learner.adapt(support, options=OPTIONS), support.inputs).softmax(-1)
-    torch.testing.assert_close(chances, torch.full_like(chances, 1 / 3), rtol=0, atol=1e-5)
-
-
-def assert_the_single_example_is_seen(learner: Learner) -> None:
-    support = one_beside_fifty()
-    answers = learner.predict(learner.adapt(support, options=OPTIONS), support.inputs).argmax(-1)
-    assert int(answers[0]) == 0
-    assert float((answers[1:] == 1).double().mean()) > 0.6
-
-
-def assert_padding_is_ignored_whatever_it_holds(learner: Learner) -> None:
-    """Also where so many rows of it come that there are more examples than features, and where it is not a number."""
-    support = support_set(random(5, 8).float(), [0, 0, 1, 2, 2])
-    expected = learner.adapt(support, options=OPTIONS)
-    for garbage in (1e6, torch.inf, torch.nan):
-        padded = SupportSet(
-            torch.cat([support.inputs, torch.full((9, 8), garbage)]),
-            torch.cat([support.targets, torch.eye(3).repeat(3, 1)]),
-            torch.cat([support.weights, torch.zeros(9)]),
-        )
-        torch.testing.assert_close(learner.adapt(padded, options=OPTIONS), expected, rtol=1e-6, atol=1e-6)
 
 
 def made(*, penalty: float = 1.0, scale: float = 1.0) -> R2D2:
@@ -186,30 +67,3 @@ def test_a_constant_in_all_features_changes_no_answer() -> None:
     plain = learner.predict(learner.adapt(support, options=OPTIONS), query)
     moved = learner.adapt(support._replace(inputs=support.inputs + 100), options=OPTIONS)
     torch.testing.assert_close(learner.predict(moved, query + 100), plain, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("features", [2, 7])
-def test_the_meta_gradient_agrees_with_finite_differences(features: int) -> None:
-    assert_meta_gradient_is_that_of_finite_differences(made(penalty=0.5, scale=3), features=features)
-
-
-def test_stacked_tasks_give_the_meta_gradient_of_single_ones() -> None:
-    assert_stacked_meta_gradient_is_that_of_single_tasks(made(penalty=0.5, scale=3))
-
-
-@pytest.mark.parametrize("penalty", [1.0, 1e-9])
-@pytest.mark.parametrize("case", HARD)
-def test_answers_and_gradients_are_finite_for(case: str, penalty: float) -> None:
-    assert_finite(made(penalty=penalty, scale=10), HARD[case])
-
-
-def test_one_picture_under_contradictory_labels_is_undecided() -> None:
-    assert_undecided_where_labels_contradict(made(scale=10))
-
-
-def test_one_example_is_not_outvoted_by_fifty() -> None:
-    assert_the_single_example_is_seen(made(penalty=0.1, scale=10))
-
-
-def test_padding_is_ignored_whatever_it_holds() -> None:
-    assert_padding_is_ignored_whatever_it_holds(made(scale=10))
