@@ -1,7 +1,7 @@
 """Fitting a model's calibration: what holds on domains that it was not fitted to is what a user will see."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from meta_core import open_set, support_summary
 from meta_core.asking import support_of
 from meta_core.batching import adapt_many, predict_many
-from meta_core.calibration import Calibration, DomainFigures, NoneOfThese, Temperature
+from meta_core.calibration import Calibration, DomainFigures, KnownAs, NoneOfThese, Temperature
 from meta_core.episode import SupportSet
 from meta_core.errors import InvalidDataset
 from meta_core.functional import unit_rows
@@ -47,7 +47,7 @@ class Domain(NamedTuple):
     members: Sequence[Tensor]
     weight: float = 1.0
     pooled: Tensor | None = None
-    known_as: Literal["left out", "held-out classes", "evaluation only"] = "left out"
+    known_as: KnownAs = "left out"
 
 
 def calibrate(

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import torch
+from typing import NamedTuple
 
 from meta_core import checkpoint, domains
 from meta_core.asking import encode_pictures
 from meta_core.backbones.timm import TimmBackbone
 from meta_core.calibrate import QUERIES, WAYS_OF_NONE, Domain, calibrate
-from meta_core.calibration import Calibration
+from meta_core.calibration import Calibration, KnownAs
 from meta_core.card import Card, StateSize
 from meta_core.datasets import read_pictures
 from meta_core.errors import InvalidDataset, InvalidRecipe
@@ -18,12 +17,22 @@ from meta_core.learner import Learner
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.progress import EpisodesBar, episodes_bar
-from meta_core.recipe import Data, load_recipe
+from meta_core.recipe import load_recipe
 from meta_core.support_summary import SCALES
 
 _NAMED = 100.0
 """Weight of pictures that somebody named beside those made of them, in the temperatures: users' pictures are more like
 these. What is made decides where the named ones leave it open."""
+
+
+class _Source(NamedTuple):
+    """A domain, not yet encoded; the fields are those of `Domain`."""
+
+    pictures: Pictures
+    name: str
+    family: str
+    known_as: KnownAs = "left out"
+    weight: float = 1.0
 
 
 def calibrate_model(
@@ -54,7 +63,7 @@ def calibrate_model(
     with episodes_bar("calibrating") as bar:
         encoded = [
             _encoded(model.learner, model.card.input, each, bar)
-            for each in _domains(model.card, data, measured=measured, made=made)
+            for each in _sources(model.card, data, measured=measured, made=made)
         ]
         found = calibrate(model.learner, encoded, episodes=episodes, seed=seed, advance=bar.advance)
     update = {"calibration": found, "state_bytes": _state_bytes(model)}
@@ -72,29 +81,27 @@ def _state_bytes(model: checkpoint.Model) -> StateSize:
     )
 
 
-def _domains(
-    card: Card, data: Sequence[Path], *, measured: Sequence[Path], made: bool
-) -> Iterator[tuple[Domain, Pictures]]:
-    """What is fitted to and measured, not yet encoded."""
-    trained = _training_data(card)
+def _sources(card: Card, data: Sequence[Path], *, measured: Sequence[Path], made: bool) -> Iterator[_Source]:
+    """What is fitted to and measured."""
+    kept_out, tested = _kept_from_training(card)
     for path in data:
         pictures = read_pictures(path, card.input, split=None)
-        pictures = pictures.where(lambda name, _: name not in trained.leave_out)
-        held = [group for group in trained.test_groups if group in pictures.groups]
+        pictures = pictures.where(lambda name, _: name not in kept_out)
+        held = [group for group in tested if group in pictures.groups]
         if held:
             pictures, test = pictures.hold_out(held)
-            yield Domain(test.source, pictures.source, torch.empty(0), [], known_as="held-out classes"), test
+            yield _Source(test, test.source, pictures.source, known_as="held-out classes")
         _check_size(pictures)
         some = domains.sample(pictures, classes=100, a_class=40)
-        yield Domain(some.source, some.source, torch.empty(0), [], weight=_NAMED), some
+        yield _Source(some, some.source, some.source, weight=_NAMED)
         if made:
             for one in domains.made_of(pictures, card.input, family=some.source):
-                yield Domain(one.name, one.family, torch.empty(0), []), one.pictures
+                yield _Source(one.pictures, one.name, one.family)
     for one in (domains.textures(card.input), domains.handwritten_digits(card.input)) if made else ():
-        yield Domain(one.name, one.family, torch.empty(0), []), one.pictures
+        yield _Source(one.pictures, one.name, one.family)
     for path in measured:
         pictures = read_pictures(path, card.input, split=None)
-        yield Domain(pictures.source, pictures.source, torch.empty(0), [], known_as="evaluation only"), pictures
+        yield _Source(pictures, pictures.source, pictures.source, known_as="evaluation only")
 
 
 def _check_size(pictures: Pictures) -> None:
@@ -106,20 +113,27 @@ def _check_size(pictures: Pictures) -> None:
         )
 
 
-def _encoded(learner: Learner, spec: InputSpec, domain: tuple[Domain, Pictures], bar: EpisodesBar) -> Domain:
-    about, pictures = domain
-    bar.show(0, of=0, note=f"encoding {len(pictures.images)} pictures: {about.name}")
-    features = encode_pictures(learner, pictures.images, spec)
-    pooled = learner.backbone.pooled(features) if isinstance(learner.backbone, TimmBackbone) else None
-    return about._replace(features=features, pooled=pooled, members=pictures.by_class())
+def _encoded(learner: Learner, spec: InputSpec, source: _Source, bar: EpisodesBar) -> Domain:
+    images = source.pictures.images
+    bar.show(0, of=0, note=f"encoding {len(images)} pictures: {source.name}")
+    features = encode_pictures(learner, images, spec)
+    return Domain(
+        name=source.name,
+        family=source.family,
+        features=features,
+        members=source.pictures.by_class(),
+        weight=source.weight,
+        pooled=learner.backbone.pooled(features) if isinstance(learner.backbone, TimmBackbone) else None,
+        known_as=source.known_as,
+    )
 
 
-def _training_data(card: Card) -> Data:
-    """What the recipe of a meta-trained model kept from it."""
-    nothing = Data(validation_groups=["-"], test_groups=["-"])
+def _kept_from_training(card: Card) -> tuple[Sequence[str], Sequence[str]]:
+    """Classes that a meta-trained model's recipe left out altogether, and groups of classes that it was tested on."""
     if card.training is None:
-        return nothing
+        return (), ()
     try:
-        return load_recipe(card.training.recipe).data
+        data = load_recipe(card.training.recipe).data
     except InvalidRecipe:  # somebody's own
-        return nothing
+        return (), ()
+    return data.leave_out, data.test_groups

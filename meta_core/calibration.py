@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 DECIDES = 0.8
 """Area under the ROC curve from which on “none of these” is decided without being asked for."""
 
+KnownAs = Literal["left out", "held-out classes", "evaluation only"]
+"""How a domain's figures are to be read: of what was left out of the fit and else is in it; of classes that were not;
+of what nothing was fitted to."""
 
 MOST = 1.0
 """Change of a temperature's logarithm by one task's hardness: beyond what tasks of the fitted domains need."""
@@ -48,7 +51,7 @@ class DomainFigures(_Strict):
     """How the calibration does on one domain that it was not fitted to, at 5 ways."""
 
     domain: str
-    known_as: Literal["left out", "held-out classes", "evaluation only"]
+    known_as: KnownAs
     shots: int
     episodes: int
     accuracy: float = Field(description="percent")
