@@ -100,13 +100,7 @@ def save(
     spec = InputSpec.model_validate(description["input"])
     if half:
         round_to_half(learner)
-    kind = torch.float16 if half else torch.float32
-    tensors = {
-        name: (tensor.to(kind) if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in learner.state_dict().items()
-    }
-    safetensors.torch.save_file(tensors, draft / WEIGHTS, metadata={"kshot": description["name"]})
-    (draft / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a service runs as another user
+    _write_weights(draft / WEIGHTS, learner, name=description["name"], half=half)
     export_encoder(learner, spec, draft / ENCODER)
     features = feature_shape(learner, spec)
     card = Card(
@@ -120,14 +114,7 @@ def save(
     (draft / TEXT).write_text(card_text(card), "utf-8")
     for name, data in (extra or {}).items():
         (draft / name).write_bytes(data)
-    if folder.exists():  # moved away, not deleted: whoever is interrupted here still has both
-        former = folder.with_name(f".{folder.name}.former.tmp")
-        shutil.rmtree(former, ignore_errors=True)
-        folder.rename(former)
-        draft.rename(folder)
-        shutil.rmtree(former)
-    else:
-        draft.rename(folder)
+    _put_in_place(draft, folder)
     return card
 
 
@@ -201,6 +188,28 @@ def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_weights(path: Path, learner: Learner, *, name: str, half: bool) -> None:
+    kind = torch.float16 if half else torch.float32
+    tensors = {
+        key: (tensor.to(kind) if tensor.is_floating_point() else tensor).contiguous()
+        for key, tensor in learner.state_dict().items()
+    }
+    safetensors.torch.save_file(tensors, path, metadata={"kshot": name})
+    path.chmod(0o644)  # safetensors writes for the owner alone; a service runs as another user
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    # Moved away, not deleted: whoever is interrupted here still has both.
+    former = folder.with_name(f".{folder.name}.former.tmp")
+    shutil.rmtree(former, ignore_errors=True)
+    folder.rename(former)
+    draft.rename(folder)
+    shutil.rmtree(former)
 
 
 def _check_hash(path: Path, expected: str | None) -> None:
