@@ -15,6 +15,8 @@ from starlette.responses import RedirectResponse
 from meta_core.device import pick_device
 from service import routes
 from service.catalog import Catalog
+from service.data_folder import held
+from service.database import open_database
 from service.decoding import Decoder
 from service.dependencies import Services
 from service.docs_pages import add_docs
@@ -24,7 +26,7 @@ from service.openapi import corrected_openapi
 from service.problems import add_problem_handlers
 from service.reporting import Reporter
 from service.settings import Settings
-from service.store import locked, open_store
+from service.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        with locked(settings.data_dir):
+        with held(settings):
             services = await _services(settings)
             services.engine.start()
             # In the background, so that /livez answers from the first moment.
@@ -116,7 +118,7 @@ async def _services(settings: Settings) -> Services:
             max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds, threads=settings.threads
         ),
         reporter=Reporter(threads=settings.threads),
-        store=await open_store(settings.data_dir, state_cache_bytes=settings.state_cache_bytes),
+        store=Store(await open_database(settings), state_cache_bytes=settings.state_cache_bytes),
     )
 
 

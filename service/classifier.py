@@ -79,10 +79,13 @@ class Example:
 class Classifier:
     """An adapted classifier, pinned to what made it. Its state is apart: most requests do without.
 
-    Its report is the JSON object that was answered at creation; None if there was none.
+    Its revision is 1 and grows by one with each change. Its report is the JSON object that was answered when its
+    examples last changed; None if there was none.
     """
 
     id: str
+    tenant: str
+    revision: int
     name: str | None
     model: str
     model_reason: str
@@ -105,6 +108,7 @@ class Classifier:
         model: ServedModel,
         labels: Labels,
         *,
+        tenant: str,
         model_reason: str,
         options: AdaptOptions,
         name: str | None,
@@ -116,6 +120,8 @@ class Classifier:
         now = datetime.now(UTC)
         return cls(
             id=f"clf_{secrets.token_hex(12)}",
+            tenant=tenant,
+            revision=1,
             name=name,
             model=model.card.name,
             model_reason=model_reason,

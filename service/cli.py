@@ -40,9 +40,9 @@ def serve(
     import uvicorn
 
     from service.app import create_app
+    from service.data_folder import held
     from service.protocol import BoundedHttp
     from service.settings import Settings
-    from service.store import locked
 
     given = {"host": host, "port": port, "models_dir": models_dir, "data_dir": data_dir, "device": device}
     with explained():
@@ -50,7 +50,7 @@ def serve(
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
         # uvicorn drains at SIGTERM and then raises it again: a stop that was asked for is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        with locked(settings.data_dir):  # here too, so that a second process is told in one line
+        with held(settings):  # here too, so that a second process is told in one line
             uvicorn.run(
                 create_app(settings),
                 host=settings.host,

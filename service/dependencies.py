@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
+from service.callers import Caller
 from service.catalog import Catalog
 from service.decoding import Decoder
 from service.engine import Engine
@@ -35,6 +36,15 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+
+
+async def caller_of(request: Request) -> Caller:
+    """Who sent the request; asked by routes, and before them by what answers a request without its route."""
+    del request  # until there are keys, everybody is one tenant
+    return Caller()
+
+
+CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

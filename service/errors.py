@@ -20,8 +20,16 @@ class FieldError(NamedTuple):
     type: str
 
 
-class DataFolderError(Exception):
-    """The data folder cannot be used; says why. The service does not start, so no request is ever answered so."""
+class StorageError(Exception):
+    """Nothing can be stored; says why. The service does not start, so no request is ever answered so."""
+
+
+class DataFolderError(StorageError):
+    """The data folder cannot be used."""
+
+
+class DatabaseError(StorageError):
+    """The database cannot be reached, or is of a newer version."""
 
 
 class ServiceError(Exception):
@@ -98,6 +106,10 @@ class DeviceLost(ServiceError):
     """The device failed for good; this process answers nothing more."""
 
 
+class StoreUnavailable(ServiceError):
+    """The database does not answer, or cannot write."""
+
+
 class ClientLeft(ServiceError):
     """The client hung up; nobody reads the answer."""
 
@@ -132,6 +144,7 @@ KINDS: dict[type[Exception], Kind] = {
     Overloaded: Kind(503, "overloaded", "The service has all it can do"),
     DeadlineExceeded: Kind(503, "deadline_exceeded", "The request took too long"),
     DeviceLost: Kind(503, "device_lost", "The device failed"),
+    StoreUnavailable: Kind(503, "store_unavailable", "The database does not answer"),
     ClientLeft: Kind(499, "client_left", "The client hung up"),
     AdaptationFailed: Kind(500, "adaptation_failed", "The model failed on this request"),
     InvalidCheckpoint: Kind(500, "invalid_checkpoint", "A model is damaged"),

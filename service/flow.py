@@ -14,6 +14,7 @@ from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
 from meta_core.support_summary import drop
 from service.answers import Judgement, classification, refuse_if_all_bad, results
+from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
 from service.classifier import Classifier, Example, Labels, examples_of
 from service.decoding import Decoded, Encoded
@@ -52,6 +53,7 @@ class Queries(NamedTuple):
 async def create(
     request: Request,
     services: Services,
+    caller: Caller,
     support: Support,
     *,
     model: str | None,
@@ -89,6 +91,7 @@ async def create(
     classifier = Classifier.new(
         adapted.model,
         labels,
+        tenant=caller.tenant,
         model_reason=adapted.reason,
         options=options,
         name=name,
@@ -100,10 +103,12 @@ async def create(
     return classifier
 
 
-async def classify(request: Request, services: Services, queries: Queries, *, classifier_id: str) -> Classification:
+async def classify(
+    request: Request, services: Services, caller: Caller, queries: Queries, *, classifier_id: str
+) -> Classification:
     """Classify pictures by a stored classifier."""
     began = time.perf_counter()
-    classifier = await services.store.get(classifier_id)
+    classifier = await services.store.get(classifier_id, tenant=caller.tenant)
     served = services.catalog[classifier.model]
     classifier.check_served_by(served)
     state = await services.store.state(classifier)

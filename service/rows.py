@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.classifier import Classifier
+from service.classifier import Classifier, Example
 from service.errors import InvalidCursor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,6 +16,8 @@ def to_row(classifier: Classifier) -> dict[str, Any]:
     """The columns of a classifier but its state."""
     return {
         "id": classifier.id,
+        "tenant": classifier.tenant,
+        "revision": classifier.revision,
         "name": classifier.name,
         "model": classifier.model,
         "model_reason": classifier.model_reason,
@@ -38,6 +40,8 @@ def from_row(row: dict[str, Any]) -> Classifier:
     """The classifier of such columns, as the database gives them."""
     return Classifier(
         id=row["id"],
+        tenant=row["tenant"],
+        revision=row["revision"],
         name=row["name"],
         model=row["model"],
         model_reason=row["model_reason"],
@@ -54,6 +58,18 @@ def from_row(row: dict[str, Any]) -> Classifier:
         metadata=row["metadata"],
         report=row["report"],
     )
+
+
+def example_row(classifier_id: str, position: int, example: Example) -> dict[str, Any]:
+    """The columns of a classifier's example."""
+    return {
+        "id": example.id,
+        "classifier_id": classifier_id,
+        "position": position,
+        "label": example.label,
+        "sha256": example.sha256,
+        "features": example.features,
+    }
 
 
 def to_cursor(last: Classifier) -> str:

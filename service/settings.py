@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     models_dir: Path = Field(default_factory=_models_dir)
     data_dir: Path = Path("data")
+    database_url: SecretStr | None = Field(
+        default=None, description="postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE; SQLite in the data folder if unset"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     default_model: str | None = Field(default=None, description="photos, else the first by name, where unset")
     threads: int = Field(

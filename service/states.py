@@ -1,7 +1,6 @@
 """Adapted states in memory, within a budget of bytes; what is not here is read from the store."""
 
 from collections import OrderedDict
-from datetime import datetime
 from typing import NamedTuple
 
 from meta_core.episode import State
@@ -9,7 +8,7 @@ from service.classifier import Classifier
 
 
 class _Entry(NamedTuple):
-    updated_at: datetime
+    revision: int
     state: State
     size: int
 
@@ -17,8 +16,8 @@ class _Entry(NamedTuple):
 class StateCache:
     """The states used last; those not used for longest make room.
 
-    It is asked with what the store says of a classifier now, and answers only for that very moment of change: a state
-    that was replaced or deleted, by whatever process, is never answered from here.
+    It is asked with what the store says of a classifier now, and answers only for that very revision: a state that was
+    replaced or deleted, by whatever process, is never answered from here.
 
     Args:
         max_bytes: of all states together; 0 keeps none.
@@ -40,7 +39,7 @@ class StateCache:
     def get(self, classifier: Classifier) -> State | None:
         """The classifier's state, if it is here."""
         entry = self._entries.get(classifier.id)
-        if entry is None or entry.updated_at != classifier.updated_at:
+        if entry is None or entry.revision != classifier.revision:
             self.misses += 1
             return None
         self.hits += 1
@@ -53,7 +52,7 @@ class StateCache:
         size = sum(tensor.nbytes for tensor in state.values())
         if size > self.max_bytes:
             return
-        self._entries[classifier.id] = _Entry(classifier.updated_at, state, size)
+        self._entries[classifier.id] = _Entry(classifier.revision, state, size)
         self.held_bytes += size
         while self.held_bytes > self.max_bytes:
             _, oldest = self._entries.popitem(last=False)

@@ -1,24 +1,22 @@
-"""Classifiers on disk: SQLite, one process a folder, each change one transaction, on disk before it is answered."""
+"""Classifiers in the database: each change is one transaction, on disk before it is answered."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import safetensors.torch
-from sqlalchemy import Connection, CursorResult, delete, event, insert, inspect, or_, select, text, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import CursorResult, delete, func, insert, or_, select, tuple_
 
 from meta_core.episode import State
 from service.classifier import Classifier, Example
-from service.errors import DataFolderError, UnknownClassifier
-from service.rows import from_cursor, from_row, to_cursor, to_microseconds, to_row
+from service.database import Database
+from service.errors import UnknownClassifier
+from service.rows import example_row, from_cursor, from_row, to_cursor, to_microseconds, to_row
 from service.states import StateCache
-from service.tables import SCHEMA_VERSION, Base, ClassifierRow, ExampleRow
+from service.tables import ClassifierRow, ExampleRow
+
+_SWEPT_AT_ONCE = 200
+"""Classifiers that one transaction removes, so that no creation waits for long."""
 
 
 class Page(NamedTuple):
@@ -28,75 +26,41 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        DataFolderError: another process holds it, or it cannot be written.
-    """
-    holder = folder / "kshot.pid"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # The same object within a process, so that a command may hold it around the app that takes it again.
-        with filelock.FileLock(folder / "kshot.lock", timeout=0, thread_local=False, is_singleton=True):
-            holder.write_text(str(os.getpid()))
-            yield
-    except filelock.Timeout as error:
-        pid = holder.read_text() if holder.is_file() else "unknown"
-        raise DataFolderError(
-            f"the data folder {folder} is in use by process {pid}; stop it, or give another folder with --data-dir"
-        ) from error
-    except OSError as error:
-        raise DataFolderError(f"the data folder {folder} cannot be written: {error}") from error
-
-
 class Store:
-    """Stored classifiers. Made by `open_store`.
+    """Stored classifiers; to another tenant than their own they do not exist.
+
+    Args:
+        database: where.
+        state_cache_bytes: of adapted states to keep in memory.
 
     Attributes:
         states: the adapted states that are in memory.
     """
 
-    def __init__(self, engine: AsyncEngine, states: StateCache) -> None:
-        self._engine = engine
-        self.states = states
+    def __init__(self, database: Database, *, state_cache_bytes: int) -> None:
+        self._database = database
+        self.states = StateCache(max_bytes=state_cache_bytes)
 
     async def put(self, classifier: Classifier, state: State, examples: Sequence[Example]) -> None:
         """Store a classifier with its adapted state and its examples; when this returns they are on disk."""
-        rows = [
-            {
-                "id": example.id,
-                "classifier_id": classifier.id,
-                "position": position,
-                "label": example.label,
-                "sha256": example.sha256,
-                "features": example.features,
-            }
-            for position, example in enumerate(examples)
-        ]
-        expired = ClassifierRow.expires_us <= to_microseconds(_now())
-        async with self._engine.begin() as connection:
-            removed = await connection.execute(delete(ClassifierRow).where(expired).returning(ClassifierRow.id))
-            gone = removed.scalars().all()
-            blob = safetensors.torch.save(state)
+        blob = safetensors.torch.save(state)
+        rows = [example_row(classifier.id, position, example) for position, example in enumerate(examples)]
+        async with self._database.writing() as connection:
             await connection.execute(insert(ClassifierRow).values(to_row(classifier) | {"state": blob}))
             await connection.execute(insert(ExampleRow), rows)
-        for classifier_id in gone:
-            self.states.forget(classifier_id)
         self.states.put(classifier, state)
 
-    async def get(self, classifier_id: str) -> Classifier:
+    async def get(self, classifier_id: str, *, tenant: str) -> Classifier:
         """A classifier that has not expired.
 
         Raises:
-            UnknownClassifier: there is none of that id.
+            UnknownClassifier: the tenant has none of that id.
         """
-        query = _select().where(ClassifierRow.id == classifier_id)
-        async with self._engine.connect() as connection:
+        query = _select(tenant).where(ClassifierRow.id == classifier_id)
+        async with self._database.reading() as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
-            raise _unknown(classifier_id)
+            raise unknown(classifier_id)
         return from_row(dict(row))
 
     async def state(self, classifier: Classifier) -> State:
@@ -109,12 +73,12 @@ class Store:
         if kept is not None:
             return kept
         query = select(ClassifierRow.state).where(
-            ClassifierRow.id == classifier.id, ClassifierRow.updated_us == to_microseconds(classifier.updated_at)
+            ClassifierRow.id == classifier.id, ClassifierRow.revision == classifier.revision
         )
-        async with self._engine.connect() as connection:
+        async with self._database.reading() as connection:
             blob = (await connection.execute(query)).scalar_one_or_none()
         if blob is None:
-            raise _unknown(classifier.id)
+            raise unknown(classifier.id)
         state: State = safetensors.torch.load(blob)
         self.states.put(classifier, state)
         return state
@@ -122,97 +86,78 @@ class Store:
     async def examples(self, classifier: Classifier) -> list[Example]:
         """The examples of a classifier that `get` gave just now, in the order in which they came."""
         query = select(ExampleRow.__table__).where(ExampleRow.classifier_id == classifier.id)
-        async with self._engine.connect() as connection:
+        async with self._database.reading() as connection:
             rows = (await connection.execute(query.order_by(ExampleRow.position))).mappings().all()
         return [Example(row["id"], row["label"], row["sha256"], row["features"]) for row in rows]
 
-    async def page(self, *, limit: int, cursor: str | None) -> Page:
+    async def page(self, *, tenant: str, limit: int, cursor: str | None) -> Page:
         """`limit` classifiers after `cursor`, the newest first.
 
         Raises:
             InvalidCursor: not one that an earlier page gave.
         """
-        query = _select().order_by(ClassifierRow.created_us.desc(), ClassifierRow.id.desc()).limit(limit + 1)
+        query = _select(tenant).order_by(ClassifierRow.created_us.desc(), ClassifierRow.id.desc()).limit(limit + 1)
         if cursor is not None:
             query = query.where(tuple_(ClassifierRow.created_us, ClassifierRow.id) < from_cursor(cursor))
-        async with self._engine.connect() as connection:
+        async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
         found = [from_row(dict(row)) for row in rows[:limit]]
         return Page(found, to_cursor(found[-1]) if len(rows) > limit else None)
 
-    async def delete(self, classifier_id: str) -> None:
+    async def count(self, *, tenant: str) -> int:
+        """How many classifiers a tenant has."""
+        query = select(func.count()).select_from(ClassifierRow).where(ClassifierRow.tenant == tenant, _alive())
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar_one()
+
+    async def delete(self, classifier_id: str, *, tenant: str) -> None:
         """Remove a classifier and its examples.
 
         Raises:
-            UnknownClassifier: there is none of that id.
+            UnknownClassifier: the tenant has none of that id.
         """
-        alive = select(ClassifierRow.id).where(ClassifierRow.id == classifier_id, _alive())
-        async with self._engine.begin() as connection:
-            result: CursorResult[Any] = await connection.execute(
-                delete(ClassifierRow).where(ClassifierRow.id.in_(alive))
-            )
-        self.states.forget(classifier_id)
+        of_tenant = (ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, _alive())
+        async with self._database.writing() as connection:
+            result: CursorResult[Any] = await connection.execute(delete(ClassifierRow).where(*of_tenant))
         if not result.rowcount:
-            raise _unknown(classifier_id)
+            raise unknown(classifier_id)
+        self.states.forget(classifier_id)
+
+    async def sweep(self) -> int:
+        """Remove what has expired, a few hundred at a time; how many that were."""
+        removed = 0
+        expired = select(ClassifierRow.id).where(ClassifierRow.expires_us <= to_microseconds(_now()))
+        while True:
+            async with self._database.writing() as connection:
+                some = ClassifierRow.id.in_(expired.limit(_SWEPT_AT_ONCE))
+                gone = await connection.execute(delete(ClassifierRow).where(some).returning(ClassifierRow.id))
+                ids = gone.scalars().all()
+            for classifier_id in ids:
+                self.states.forget(classifier_id)
+            removed += len(ids)
+            if len(ids) < _SWEPT_AT_ONCE:
+                return removed
 
     async def close(self) -> None:
         """Close the database."""
-        await self._engine.dispose()
+        await self._database.close()
 
 
-async def open_store(folder: Path, *, state_cache_bytes: int) -> Store:
-    """Open or make the database of a locked data folder.
-
-    Args:
-        folder: where it is.
-        state_cache_bytes: of adapted states to keep in memory.
-
-    Raises:
-        DataFolderError: it was written by a newer version.
-    """
-    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'kshot.sqlite3'}")
-    event.listen(engine.sync_engine, "connect", _configure)
-    async with engine.begin() as connection:
-        found = (await connection.execute(text("PRAGMA user_version"))).scalar_one()
-        if found > SCHEMA_VERSION:
-            await engine.dispose()
-            raise DataFolderError(
-                f"the database in {folder} is of schema {found}; this version of kshot knows {SCHEMA_VERSION}. "
-                "Upgrade kshot, or give another folder with --data-dir"
-            )
-        await connection.run_sync(Base.metadata.create_all)
-        await connection.run_sync(_upgrade)
-        await connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
-    return Store(engine, StateCache(max_bytes=state_cache_bytes))
+def unknown(classifier_id: str) -> UnknownClassifier:
+    """The error that says so."""
+    return UnknownClassifier(
+        f"there is no classifier {classifier_id[:64]!r}; it was deleted, has expired, or never was"
+    )
 
 
-def _upgrade(connection: Connection) -> None:
-    """Add what databases of earlier versions lack; by looking, so that one that was interrupted is completed."""
-    if "report" not in {column["name"] for column in inspect(connection).get_columns("classifiers")}:
-        connection.execute(text("ALTER TABLE classifiers ADD COLUMN report JSON"))
-
-
-def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    # FULL: in WAL mode NORMAL would lose the last commits with the power.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 10000", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _select() -> Any:
-    """What has not expired, without its state, which is by far the largest part."""
-    return select(*(column for column in ClassifierRow.__table__.columns if column.name != "state")).where(_alive())
+def _select(tenant: str) -> Any:
+    """What the tenant has and has not expired, without its state, which is by far the largest part."""
+    columns = (column for column in ClassifierRow.__table__.columns if column.name != "state")
+    return select(*columns).where(ClassifierRow.tenant == tenant, _alive())
 
 
 def _alive() -> Any:
     return or_(ClassifierRow.expires_us.is_(None), ClassifierRow.expires_us > to_microseconds(_now()))
-
-
-def _unknown(classifier_id: str) -> UnknownClassifier:
-    return UnknownClassifier(
-        f"there is no classifier {classifier_id[:64]!r}; it was deleted, has expired, or never was"
-    )
 
 
 def _now() -> datetime:

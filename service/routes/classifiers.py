@@ -7,8 +7,9 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 from meta_core.learner import AdaptOptions
 from service import flow
 from service.bodies import StrictRoute
+from service.callers import Caller
 from service.classifier import Classifier
-from service.dependencies import Services, ServicesDep
+from service.dependencies import CallerDep, Services, ServicesDep
 from service.fields import ModelName, Name, TtlSeconds
 from service.flow import Support
 from service.schemas import (
@@ -59,7 +60,7 @@ AdaptField = Annotated[
     "", operation_id="create_classifier", summary="Create from base64 pictures", status_code=201, responses=_CREATED
 )
 async def create_classifier(
-    body: CreateClassifier, request: Request, response: Response, services: ServicesDep
+    body: CreateClassifier, request: Request, response: Response, services: ServicesDep, caller: CallerDep
 ) -> ClassifierOut:
     """Adapt a model to labelled pictures in this very request; when 201 is answered the classifier is on disk."""
     support = Support(
@@ -70,6 +71,7 @@ async def create_classifier(
     classifier = await flow.create(
         request,
         services,
+        caller,
         support,
         model=body.model,
         options=AdaptOptions(**body.adapt.model_dump()),
@@ -91,6 +93,7 @@ async def create_classifier_upload(
     request: Request,
     response: Response,
     services: ServicesDep,
+    caller: CallerDep,
     files: FilesField,
     labels: LabelsField,
     model: ModelField = None,
@@ -105,7 +108,7 @@ async def create_classifier_upload(
         pictures=pictures,
         locs=[("body", "files", number) for number in range(len(files))],
     )
-    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds, adapt)
+    classifier = await _create_from_form(request, services, caller, support, model, name, ttl_seconds, adapt)
     return _created(classifier, response)
 
 
@@ -120,6 +123,7 @@ async def create_classifier_archive(
     request: Request,
     response: Response,
     services: ServicesDep,
+    caller: CallerDep,
     archive: Annotated[UploadFile, File(description="A zip of `label/name.jpg`.")],
     model: ModelField = None,
     name: NameField = None,
@@ -133,18 +137,19 @@ async def create_classifier_archive(
         pictures=[picture.data for picture in pictures],
         locs=[("body", "archive", picture.name) for picture in pictures],
     )
-    classifier = await _create_from_form(request, services, support, model, name, ttl_seconds, adapt)
+    classifier = await _create_from_form(request, services, caller, support, model, name, ttl_seconds, adapt)
     return _created(classifier, response)
 
 
 @router.get("", operation_id="list_classifiers", summary="All classifiers", responses=problems(422))
 async def list_classifiers(
     services: ServicesDep,
+    caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=100, description="How many on this page.")] = 20,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> ClassifierPage:
     """The newest first, page by page."""
-    page = await services.store.page(limit=limit, cursor=cursor)
+    page = await services.store.page(tenant=caller.tenant, limit=limit, cursor=cursor)
     return ClassifierPage(
         data=[_out(classifier) for classifier in page.classifiers],
         next_cursor=page.next_cursor,
@@ -153,9 +158,9 @@ async def list_classifiers(
 
 
 @router.get("/{classifier_id}", operation_id="get_classifier", summary="One classifier", responses=problems(404, 422))
-async def get_classifier(classifier_id: ClassifierId, services: ServicesDep) -> ClassifierOut:
+async def get_classifier(classifier_id: ClassifierId, services: ServicesDep, caller: CallerDep) -> ClassifierOut:
     """Its labels, model and times."""
-    return _out(await services.store.get(classifier_id))
+    return _out(await services.store.get(classifier_id, tenant=caller.tenant))
 
 
 @router.delete(
@@ -165,14 +170,15 @@ async def get_classifier(classifier_id: ClassifierId, services: ServicesDep) -> 
     status_code=204,
     responses=problems(404, 422),
 )
-async def delete_classifier(classifier_id: ClassifierId, services: ServicesDep) -> None:
+async def delete_classifier(classifier_id: ClassifierId, services: ServicesDep, caller: CallerDep) -> None:
     """It and its examples are gone when this is answered."""
-    await services.store.delete(classifier_id)
+    await services.store.delete(classifier_id, tenant=caller.tenant)
 
 
 async def _create_from_form(
     request: Request,
     services: Services,
+    caller: Caller,
     support: Support,
     model: str | None,
     name: str | None,
@@ -182,6 +188,7 @@ async def _create_from_form(
     return await flow.create(
         request,
         services,
+        caller,
         support,
         model=model or None,  # forms of browsers send what is left empty as an empty string
         options=read_adapt(adapt),

@@ -7,7 +7,7 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from meta_core.learner import AdaptOptions
 from service import flow
 from service.bodies import StrictRoute
-from service.dependencies import ServicesDep
+from service.dependencies import CallerDep, ServicesDep
 from service.errors import TooLarge
 from service.flow import Queries, Support
 from service.routes.classifiers import AdaptField, ClassifierId, FilesField, LabelsField, ModelField
@@ -31,11 +31,11 @@ NoneThresholdField = Annotated[
     responses=problems(400, 404, 409, 413, 422, 503),
 )
 async def classify(
-    classifier_id: ClassifierId, body: ClassifyImages, request: Request, services: ServicesDep
+    classifier_id: ClassifierId, body: ClassifyImages, request: Request, services: ServicesDep, caller: CallerDep
 ) -> Classification:
     """Each picture's answer is its own: it does not depend on the others of the request."""
     queries = _json_queries(body, services)
-    return await flow.classify(request, services, queries, classifier_id=classifier_id)
+    return await flow.classify(request, services, caller, queries, classifier_id=classifier_id)
 
 
 @router.post(
@@ -48,6 +48,7 @@ async def classify_upload(
     classifier_id: ClassifierId,
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     files: FilesField,
     top_k: TopKField = None,
     none_threshold: NoneThresholdField = None,
@@ -55,7 +56,7 @@ async def classify_upload(
 ) -> Classification:
     """The same from a form with files."""
     queries = await _file_queries(files, "files", services, top_k=top_k, none_threshold=none_threshold, explain=explain)
-    return await flow.classify(request, services, queries, classifier_id=classifier_id)
+    return await flow.classify(request, services, caller, queries, classifier_id=classifier_id)
 
 
 @router.post(

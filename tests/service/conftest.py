@@ -6,6 +6,7 @@ import pytest
 
 from tests.service.gradient import MAML, write_models
 from tests.service.hostile import Target
+from tests.service.postgres import Place, Server, postgres_server
 from tests.service.running import Service, running
 
 
@@ -54,3 +55,17 @@ def every(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 def every_client(every: Service) -> Iterator[httpx.Client]:
     with every.client(timeout_seconds=120) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests that leave it running."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty database of each kind."""
+    server: Server | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    return Place(tmp_path, None if server is None else server.new_database())

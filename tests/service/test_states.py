@@ -1,14 +1,12 @@
 """Adapted states in memory."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 import torch
 
 from meta_core.episode import State
 from service.states import StateCache
 from tests.service.test_store import classifier
-
-MOMENT = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def state(floats: int) -> State:
@@ -42,12 +40,13 @@ def test_a_state_over_the_budget_is_not_kept_and_drives_nobody_out() -> None:
     assert cache.get(classifier(0)) is not None
 
 
-def test_a_state_of_another_moment_is_not_answered() -> None:
+def test_a_state_of_another_revision_is_not_answered() -> None:
     cache = StateCache(max_bytes=100)
-    cache.put(classifier(0, created_at=MOMENT), state(7))
-    assert cache.get(classifier(0, created_at=MOMENT + timedelta(microseconds=1))) is None
-    cache.put(classifier(0, created_at=MOMENT + timedelta(microseconds=1)), state(8))
-    assert cache.get(classifier(0, created_at=MOMENT)) is None
+    first, second = (replace(classifier(0), revision=revision) for revision in (1, 2))
+    cache.put(first, state(7))
+    assert cache.get(second) is None
+    cache.put(second, state(8))
+    assert cache.get(first) is None
     assert (cache.held_bytes, len(cache)) == (36, 1)
 
 

@@ -1,0 +1,1 @@
+"""What changed in the database's tables, version by version; run by `service.migrating`."""
