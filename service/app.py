@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
 from service import routes
+from service.bodies import form_limits
 from service.catalog import Catalog
 from service.data_folder import held
 from service.database import open_database
@@ -24,9 +25,13 @@ from service.engine import Engine
 from service.middleware import BodyLimit, RequestId
 from service.openapi import corrected_openapi
 from service.problems import add_problem_handlers
+from service.receipts import Receipts
 from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
+from service.sweeping import sweep_on
+from service.timing import ServerTiming
+from service.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ do; `code` is stable, for programs. Limits are in `GET /version`.
 
 _TAGS = [
     {"name": "classifiers", "description": "Create from labelled pictures, list, get, delete."},
+    {"name": "examples", "description": "Add to a classifier, relabel, remove; the others are not encoded again."},
     {"name": "classify", "description": "By a stored classifier, or adapting in the same call."},
     {"name": "models", "description": "What the loaded models take, and how accurate they are."},
     {"name": "health", "description": "For supervisors and people who wonder."},
@@ -59,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: where they come from if not from the environment.
     """
     settings = settings or Settings()
+    forms = form_limits(settings.limits)
 
     app = FastAPI(
         title="kshot",
@@ -70,7 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings),
         docs_url=None,
         redoc_url=None,
-        form_limits={"max_files": settings.limits.files, "max_fields": settings.limits.files + 16},
+        form_limits={"max_files": forms["max_files"], "max_fields": forms["max_fields"]},
     )
     for module in pkgutil.iter_modules(routes.__path__):
         app.include_router(importlib.import_module(f"{routes.__name__}.{module.name}").router)
@@ -78,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
     app.add_middleware(RequestId)
+    app.add_middleware(ServerTiming)
     app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
@@ -95,10 +103,12 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             services.engine.start()
             # In the background, so that /livez answers from the first moment.
             loading = asyncio.create_task(_load(services))
+            sweeping = asyncio.create_task(sweep_on(services.store, every_seconds=settings.sweep_seconds))
             try:
                 yield {"services": services}
             finally:
-                await asyncio.gather(loading, return_exceptions=True)
+                sweeping.cancel()
+                await asyncio.gather(loading, sweeping, return_exceptions=True)
                 await services.engine.stop()
                 services.catalog.close()
                 services.decoder.close()
@@ -110,6 +120,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 async def _services(settings: Settings) -> Services:
     limits = settings.limits
+    database = await open_database(settings)
+    receipts = Receipts(database, seconds=settings.idempotency_seconds, most=limits.idempotency_keys)
     return Services(
         settings=settings.model_copy(update={"device": pick_device(settings.device)}),
         catalog=Catalog(default=settings.default_model),
@@ -118,7 +130,8 @@ async def _services(settings: Settings) -> Services:
             max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds, threads=settings.threads
         ),
         reporter=Reporter(threads=settings.threads),
-        store=Store(await open_database(settings), state_cache_bytes=settings.state_cache_bytes),
+        store=Store(database, receipts, state_cache_bytes=settings.state_cache_bytes),
+        turns=Turns(),
     )
 
 

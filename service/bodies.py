@@ -1,8 +1,8 @@
 """Bodies read strictly: JSON and forms as their standards have them, whole, and of a bounded number of values."""
 
 import codecs
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypedDict, cast
 
 import orjson
 from fastapi import HTTPException, Request, Response, params
@@ -82,9 +82,25 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if body is not None:
                 _check_content_type(request, form=isinstance(body.field_info, params.Form))
-            return await handler(StrictRequest(request.scope, request.receive))
+            return await self.respond(handler, StrictRequest(request.scope, request.receive))
 
         return strict
+
+    async def respond(self, handler: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
+        """Answer by the route's handler; a place for what else a kind of route does."""
+        return await handler(request)
+
+
+class FormLimits(TypedDict):
+    """Of Starlette's parser."""
+
+    max_files: int
+    max_fields: int
+
+
+def form_limits(limits: Limits) -> FormLimits:
+    """Those of the service."""
+    return {"max_files": limits.files, "max_fields": limits.files + 16}
 
 
 def _most_values(limits: Limits) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from meta_core.errors import InvalidCheckpoint
 from meta_core.learner import AdaptOptions
-from service.errors import NotReady, UnknownModel
+from service.classifier import Classifier
+from service.errors import ModelVersionMissing, NotReady, UnknownModel
 from service.served import ServedModel, serve
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,22 @@ class Catalog:
         by_name = [self.models[name] for name in sorted(self.models) if name != default.card.name]
         fit = [model for model in [default, *by_name] if model.learner.encodes and model.takes(options)]
         return fit[:_MOST_CANDIDATES] or [default]
+
+    def pinned(self, classifier: Classifier) -> ServedModel:
+        """The model that a classifier was adapted with.
+
+        Raises:
+            NotReady: models are still loading, or none could be.
+            ModelVersionMissing: it is not loaded, or in another version.
+        """
+        if self.ready and classifier.model not in self.models:
+            raise ModelVersionMissing(
+                f"classifier {classifier.id} was adapted with {classifier.model} {classifier.version}, which is not "
+                "loaded. Create it again, or ask for the version to be loaded"
+            )
+        model = self[classifier.model]
+        classifier.check_served_by(model)
+        return model
 
     def __getitem__(self, name: str) -> ServedModel:
         if not self.ready:

@@ -63,6 +63,7 @@ class Example:
 
     Attributes:
         id: `exm_…`.
+        position: in the order in which they came; grows by one or more.
         label: index of its label.
         sha256: of the picture as the model takes it, for finding duplicates.
         features: float32, as the card says; contiguous bytes. Empty where they would be the picture itself and
@@ -70,6 +71,7 @@ class Example:
     """
 
     id: str
+    position: int
     label: int
     sha256: bytes
     features: bytes
@@ -139,6 +141,12 @@ class Classifier:
             report=report,
         )
 
+    @property
+    def adapt_options(self) -> AdaptOptions:
+        """What the request that made it set."""
+        given: dict[str, Any] = self.options
+        return AdaptOptions(**given)
+
     def check_served_by(self, model: ServedModel) -> None:
         """Refuse a model that is not the one this was adapted with.
 
@@ -158,22 +166,26 @@ class Classifier:
             )
 
 
-def examples_of(labels: Labels, pictures: Tensor, features: Tensor, *, keep_features: bool) -> list[Example]:
+def examples_of(
+    labels: Sequence[int], pictures: Tensor, features: Tensor, *, keep_features: bool, first_position: int = 0
+) -> list[Example]:
     """What is stored of a support set.
 
     Args:
-        labels: of the S examples.
+        labels: index of the label of each of the S examples.
         pictures: (S, channels, H, W) uint8.
         features: (S, …), what they were encoded to.
         keep_features: false where the features are pictures that may not be kept.
+        first_position: of the first example.
     """
-    rows = zip(labels.indices, pictures.numpy(), features.float().contiguous().numpy(), strict=True)
+    rows = zip(labels, pictures.numpy(), features.float().contiguous().numpy(), strict=True)
     return [
         Example(
             id=f"exm_{secrets.token_hex(12)}",
+            position=position,
             label=label,
             sha256=hashlib.sha256(picture.tobytes()).digest(),
             features=row.tobytes() if keep_features else b"",
         )
-        for label, picture, row in rows
+        for position, (label, picture, row) in enumerate(rows, first_position)
     ]

@@ -34,18 +34,21 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine, self._writing = engine, engine.execution_options(kshot_writes=True)
+        sqlite = engine.dialect.name == "sqlite"
+        # SQLite reads all of a transaction as of one moment by itself.
+        self._reading = engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         # SQLite lets one writer in at a time and has the others poll; in line they are all served, and in order.
-        self._line = asyncio.Lock() if engine.dialect.name == "sqlite" else contextlib.nullcontext()
+        self._line = asyncio.Lock() if sqlite else contextlib.nullcontext()
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that only reads.
+        """A connection that only reads, and all of it as of one moment.
 
         Raises:
             StoreUnavailable: the database does not answer.
         """
         with _explained():
-            async with self._engine.connect() as connection:
+            async with self._reading.connect() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager

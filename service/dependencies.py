@@ -15,6 +15,7 @@ from service.errors import ClientLeft
 from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
+from service.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -29,6 +30,7 @@ class Services:
     engine: Engine
     reporter: Reporter
     store: Store
+    turns: Turns
 
 
 def _services(request: Request) -> Services:

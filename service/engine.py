@@ -90,14 +90,29 @@ class Engine:
         finally:
             self._admitted -= pictures
 
-    async def adapt(self, model: ServedModel, pictures: Tensor, targets: Tensor, *, options: AdaptOptions) -> Outcome:
+    async def adapt(
+        self,
+        model: ServedModel,
+        pictures: Tensor,
+        targets: Tensor,
+        *,
+        options: AdaptOptions,
+        kept: Tensor | None = None,
+    ) -> Outcome:
         """Adapt to the first S pictures, (S, C) `targets`, and predict the rest, if any.
+
+        Args:
+            model: which one.
+            pictures: (N, channels, H, W) uint8.
+            targets: one-hot of the examples, those of `kept` first.
+            options: of adaptation.
+            kept: (K, *features) examples that were encoded before; they are not encoded again.
 
         Raises:
             InvalidSupportSet, InvalidOptions: what the learner says.
             DeadlineExceeded, DeviceLost, AdaptationFailed: the service could not.
         """
-        return await self._submit(model, pictures, targets=targets, state=None, options=options)
+        return await self._submit(model, pictures, targets=targets, state=None, options=options, kept=kept)
 
     async def predict(self, model: ServedModel, pictures: Tensor, state: State) -> Outcome:
         """Predict pictures by a state that was adapted before.
@@ -115,9 +130,10 @@ class Engine:
         targets: Tensor | None,
         state: State | None,
         options: AdaptOptions,
+        kept: Tensor | None = None,
     ) -> Outcome:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._scheduler.add(Job(model, pictures, targets, state, options, future))
+        self._scheduler.add(Job(model, pictures, targets, state, options, future, kept))
         self._arrived.set()
         try:
             async with asyncio.timeout(self._max_seconds):

@@ -57,8 +57,36 @@ class UnknownClassifier(ServiceError):
     """No classifier has that id, or it has expired."""
 
 
+class UnknownExample(ServiceError):
+    """The classifier has no example of that id."""
+
+
+class UnknownLabel(ServiceError):
+    """The classifier has no label of that name."""
+
+
+class TooFewLabels(ServiceError):
+    """A removal would leave fewer than two labels."""
+
+
+class ExamplesNotKept(ServiceError):
+    """The classifier's examples are the pictures themselves, which were not kept: it cannot be adapted again."""
+
+
+class ChangedMeanwhile(ServiceError):
+    """Others changed the classifier again and again while this request worked on it."""
+
+
+class PreconditionFailed(ServiceError):
+    """The classifier is not the one that `If-Match` speaks of."""
+
+
 class ModelVersionMissing(ServiceError):
     """A stored classifier is pinned to a model version that is not loaded."""
+
+
+class IdempotencyMismatch(ServiceError):
+    """An idempotency key came with another request before."""
 
 
 class InvalidRequest(ServiceError):
@@ -129,7 +157,14 @@ class Kind(NamedTuple):
 KINDS: dict[type[Exception], Kind] = {
     UnknownModel: Kind(404, "unknown_model", "No such model"),
     UnknownClassifier: Kind(404, "unknown_classifier", "No such classifier"),
+    UnknownExample: Kind(404, "unknown_example", "No such example"),
+    UnknownLabel: Kind(404, "unknown_label", "No such label"),
+    TooFewLabels: Kind(409, "too_few_labels", "Fewer than two labels would be left"),
+    ExamplesNotKept: Kind(409, "examples_not_kept", "The examples were not kept"),
+    ChangedMeanwhile: Kind(409, "changed_meanwhile", "Others changed the classifier meanwhile"),
+    PreconditionFailed: Kind(412, "precondition_failed", "The classifier has changed"),
     ModelVersionMissing: Kind(409, "model_version_missing", "The classifier's model version is not loaded"),
+    IdempotencyMismatch: Kind(422, "idempotency_mismatch", "The Idempotency-Key belongs to another request"),
     InvalidRequest: Kind(422, "invalid_request", "The request does not fit together"),
     InvalidArchive: Kind(422, "invalid_archive", "The archive cannot be used"),
     InvalidCursor: Kind(422, "invalid_cursor", "The cursor is not one of this service"),

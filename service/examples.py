@@ -38,6 +38,16 @@ def create_classifier() -> dict[str, Any]:
     }
 
 
+def add_examples() -> dict[str, Any]:
+    """A further cross to learn from."""
+    return {"examples": [{"label": "cross", "image": _ANOTHER_CROSS}]}
+
+
+def patch_classifier() -> dict[str, Any]:
+    """What may change without adapting again."""
+    return {"name": "crosses and circles", "ttl_seconds": 86400, "metadata": {"batch": 7}}
+
+
 def classify_images() -> dict[str, Any]:
     """A further cross."""
     return {"images": [_ANOTHER_CROSS]}
@@ -77,6 +87,7 @@ def classifier() -> dict[str, Any]:
     """A stored classifier."""
     return {
         "id": "clf_5f0c8a1e9b7d4c2f6a3e1d0b",
+        "revision": 1,
         "name": "crosses and rings",
         "model": "omniglot-protonet",
         "model_choice": {"reason": "named by the request"},

@@ -39,7 +39,8 @@ class Pace:
     def saw_turn(self, slices: Sequence[Slice], seconds: float) -> None:
         """A turn took so long."""
         pictures = sum(part.stop - part.start for part in slices)
-        _follow(self._per_picture, slices[0].job.model, seconds / pictures)
+        if pictures:  # none where all examples were encoded before
+            _follow(self._per_picture, slices[0].job.model, seconds / pictures)
 
     def saw_finished(self, done: Sequence[tuple[Job, Outcome | Exception]]) -> None:
         """Jobs of one model were adapted and predicted together: each one's timings are those of all."""

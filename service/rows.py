@@ -60,21 +60,26 @@ def from_row(row: dict[str, Any]) -> Classifier:
     )
 
 
-def example_row(classifier_id: str, position: int, example: Example) -> dict[str, Any]:
+def example_row(classifier_id: str, example: Example) -> dict[str, Any]:
     """The columns of a classifier's example."""
     return {
         "id": example.id,
         "classifier_id": classifier_id,
-        "position": position,
+        "position": example.position,
         "label": example.label,
         "sha256": example.sha256,
         "features": example.features,
     }
 
 
+def to_example(row: Any) -> Example:
+    """The example of such columns."""
+    return Example(row["id"], row["position"], row["label"], row["sha256"], row["features"])
+
+
 def to_cursor(last: Classifier) -> str:
     """The place after this classifier."""
-    return base64.urlsafe_b64encode(f"{to_microseconds(last.created_at)} {last.id}".encode()).decode()
+    return _encoded(f"{to_microseconds(last.created_at)} {last.id}")
 
 
 def from_cursor(cursor: str) -> tuple[int, str]:
@@ -83,14 +88,51 @@ def from_cursor(cursor: str) -> tuple[int, str]:
     Raises:
         InvalidCursor: not one that `to_cursor` made.
     """
+    match = _decoded(cursor, r"(\d{1,18}) (clf_\w{1,60})")
+    return int(match[1]), match[2]
+
+
+def to_example_cursor(position: int) -> str:
+    """The place after the example at this position."""
+    return _encoded(f"example {position}")
+
+
+def from_example_cursor(cursor: str) -> int:
+    """Position of the example that a page ended with.
+
+    Raises:
+        InvalidCursor: not one that `to_example_cursor` made.
+    """
+    return int(_decoded(cursor, r"example (\d{1,9})")[1])
+
+
+def to_model_cursor(name: str) -> str:
+    """The place after the model of this name."""
+    return _encoded(f"model {name}")
+
+
+def from_model_cursor(cursor: str) -> str:
+    """Name of the model that a page ended with.
+
+    Raises:
+        InvalidCursor: not one that `to_model_cursor` made.
+    """
+    return _decoded(cursor, r"model (.{1,64})")[1]
+
+
+def _encoded(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _decoded(cursor: str, pattern: str) -> re.Match[str]:
     try:
-        decoded = base64.urlsafe_b64decode(cursor.encode()).decode()
+        place = base64.urlsafe_b64decode(cursor.encode()).decode()
     except (binascii.Error, ValueError):
-        decoded = ""
-    match = re.fullmatch(r"(\d{1,18}) (clf_\w{1,60})", decoded, re.ASCII)
+        place = ""
+    match = re.fullmatch(pattern, place, re.ASCII)
     if match is None:
         raise InvalidCursor("the cursor is not one that a page of this list gave as next_cursor")
-    return int(match[1]), match[2]
+    return match
 
 
 def to_microseconds(time: datetime) -> int:

@@ -45,12 +45,15 @@ class Outcome(NamedTuple):
 class Job:
     """One request's work: encode its pictures; adapt to the first of them, if `targets` are given; predict the rest.
 
+    Examples that were encoded before stand in front of the pictures and are adapted to with them.
+
     Attributes:
         model: which one.
         pictures: (N, channels, H, W) uint8, the support set's first.
-        targets: (S, C) one-hot of the first S pictures, or None where `state` is given.
+        targets: (S, C) one-hot of the first S, kept ones included, or None where `state` is given.
         state: what was adapted before, or None.
         options: of adaptation.
+        kept: (K, *features) examples that were encoded before, in front of the pictures; none of them if None.
         future: is given the outcome, or the error of this job alone.
     """
 
@@ -60,6 +63,7 @@ class Job:
     state: State | None
     options: AdaptOptions
     future: asyncio.Future[Outcome]
+    kept: Tensor | None = None
     submitted: float = field(default_factory=time.perf_counter)
     taken: int = 0
     features: list[Tensor] = field(default_factory=list)
@@ -76,9 +80,14 @@ class Job:
         return 0 if self.targets is None else len(self.targets)
 
     @property
+    def queries(self) -> int:
+        """Pictures to predict."""
+        return len(self.pictures) + (0 if self.kept is None else len(self.kept)) - self.shots
+
+    @property
     def passes(self) -> int:
         """How often adapting and predicting go over a picture: what they cost, in no particular unit."""
-        return self.shots * max(1, self.model.steps(self.options)) + len(self.pictures) - self.shots
+        return self.shots * max(1, self.model.steps(self.options)) + self.queries
 
     @property
     def whole(self) -> bool:

@@ -80,6 +80,32 @@ class CreateClassifier(_In):
     examples: list[ExampleIn] = Field(min_length=1)
 
 
+class AddExamples(_In):
+    """Labelled pictures to add."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.add_examples()]})
+
+    examples: list[ExampleIn] = Field(min_length=1)
+
+
+class PatchClassifier(_In):
+    """What to change; what is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.patch_classifier()]})
+
+    name: Name | None = Field(default=None, description="Null takes the name away.")
+    ttl_seconds: TtlSeconds | None = Field(
+        default=None, description="The classifier is deleted so long from now; null keeps it for good."
+    )
+    metadata: dict[str, JsonValue] = Field(default={}, description="In place of what was there.")
+
+
+class PatchExample(_In):
+    """The example's right label; a new one if the classifier has none of that name."""
+
+    label: Label
+
+
 class ClassifyImages(_Query):
     """Pictures to classify."""
 
@@ -184,6 +210,7 @@ class ClassifierOut(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.classifier()]})
 
     id: str
+    revision: int = Field(description="How often it was changed, plus one; its `ETag`.")
     name: str | None
     model: str
     model_choice: ModelChoice
@@ -196,8 +223,29 @@ class ClassifierOut(BaseModel):
     expires_at: datetime | None
     metadata: dict[str, JsonValue]
     report: ReportOut | None = Field(
-        description="What the examples said about each other at creation; null for classifiers of before there was one."
+        description="What the examples say about each other; null for classifiers of before there was a report."
     )
+
+
+class ExampleOut(BaseModel):
+    """A stored example. The picture itself is not told: it is not stored unless the model needs it."""
+
+    id: str = Field(examples=["exm_0b5e3f7a1c9d2e4f6a8b0c1d"])
+    label: str
+
+
+class ChangedClassifier(ClassifierOut):
+    """A classifier after its examples were changed."""
+
+    added: list[ExampleOut] = Field(description="The examples that were added, in the order of the request.")
+
+
+class ExamplePage(BaseModel):
+    """Examples, in the order in which they came."""
+
+    data: list[ExampleOut]
+    next_cursor: str | None
+    has_more: bool
 
 
 class ClassifierPage(BaseModel):
@@ -309,12 +357,20 @@ PROBLEM_DESCRIPTIONS = {
     400: "The body cannot be parsed, not UTF-8 for example.",
     404: "There is no such thing.",
     405: "The path has no such method; `Allow` lists those it has.",
-    409: "The classifier's model version is not loaded.",
+    409: "The classifier cannot be changed or asked like that; `code` says why.",
+    412: "The classifier is not in the state that `If-Match` names.",
     413: "Over a limit of `GET /version`.",
     422: "The request was understood and is wrong; `detail` and `errors` say where.",
     500: "Something went wrong here; `request_id` finds it in the log.",
     503: "Not now; `Retry-After` says when.",
 }
+
+
+ETAG = {"ETag": {"description": "Names this state of the classifier, for `If-Match`.", "schema": {"type": "string"}}}
+"""Headers of an answer that tells a classifier, in the document."""
+
+LOCATED = ETAG | {"Location": {"description": "Path of the classifier.", "schema": {"type": "string"}}}
+"""Of one that tells a classifier that was made or added to."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -32,6 +32,7 @@ class Limits(BaseModel):
         default=10_000, ge=1, description="examples × inner steps, where a model adapts its whole network"
     )
     metadata_bytes: int = Field(default=16_384, ge=2, description="a classifier's metadata as JSON")
+    idempotency_keys: int = Field(default=10_000, ge=1, description="remembered of one tenant; the oldest go first")
     waiting_pictures: int = Field(
         default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
     )
@@ -56,6 +57,8 @@ class Settings(BaseSettings):
         default_factory=_cores, ge=1, description="of decoding, and of encoding and adapting on the CPU"
     )
     keep_images: bool = Field(default=False, description="store the examples of models that encode nothing")
+    idempotency_seconds: int = Field(default=24 * 3600, ge=1, description="how long an Idempotency-Key is remembered")
+    sweep_seconds: float = Field(default=60.0, gt=0, description="between two removals of what has expired")
     state_cache_bytes: int = Field(default=256 * 2**20, ge=0, description="of adapted states kept in memory")
     drain_seconds: int = Field(default=20, ge=0, description="how long requests in flight may still take at shutdown")
     limits: Limits = Limits()

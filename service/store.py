@@ -5,15 +5,29 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import safetensors.torch
-from sqlalchemy import CursorResult, delete, func, insert, or_, select, tuple_
+from sqlalchemy import CursorResult, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meta_core.episode import State
 from service.classifier import Classifier, Example
 from service.database import Database
 from service.errors import UnknownClassifier
-from service.rows import example_row, from_cursor, from_row, to_cursor, to_microseconds, to_row
+from service.receipts import Receipts
+from service.rows import (
+    example_row,
+    from_cursor,
+    from_example_cursor,
+    from_row,
+    to_cursor,
+    to_example,
+    to_example_cursor,
+    to_microseconds,
+    to_row,
+)
 from service.states import StateCache
 from service.tables import ClassifierRow, ExampleRow
+
+Row = dict[str, Any]
 
 _SWEPT_AT_ONCE = 200
 """Classifiers that one transaction removes, so that no creation waits for long."""
@@ -26,29 +40,101 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
+class ExamplesPage(NamedTuple):
+    """A classifier, ids and labels of some of its examples, and where the next page begins."""
+
+    classifier: Classifier
+    examples: list[tuple[str, str]]
+    next_cursor: str | None
+
+
+class Change(NamedTuple):
+    """Another state of a classifier, and what became of its examples.
+
+    Attributes:
+        classifier: as it is then; its revision is one more than that of what it was made from.
+        state: adapted.
+        added: examples.
+        removed: ids of examples.
+        relabelled: examples whose label has another index now.
+    """
+
+    classifier: Classifier
+    state: State
+    added: Sequence[Example] = ()
+    removed: Sequence[str] = ()
+    relabelled: Sequence[Example] = ()
+
+
+class StaleRevision(Exception):
+    """The classifier was changed or deleted since it was read: nothing was stored."""
+
+
 class Store:
     """Stored classifiers; to another tenant than their own they do not exist.
 
     Args:
         database: where.
+        receipts: answers that are kept, each stored together with what it tells.
         state_cache_bytes: of adapted states to keep in memory.
 
     Attributes:
         states: the adapted states that are in memory.
     """
 
-    def __init__(self, database: Database, *, state_cache_bytes: int) -> None:
+    def __init__(self, database: Database, receipts: Receipts, *, state_cache_bytes: int) -> None:
         self._database = database
+        self.receipts = receipts
         self.states = StateCache(max_bytes=state_cache_bytes)
 
-    async def put(self, classifier: Classifier, state: State, examples: Sequence[Example]) -> None:
-        """Store a classifier with its adapted state and its examples; when this returns they are on disk."""
-        blob = safetensors.torch.save(state)
-        rows = [example_row(classifier.id, position, example) for position, example in enumerate(examples)]
+    async def put(
+        self, classifier: Classifier, state: State, examples: Sequence[Example], *, receipt: Row | None = None
+    ) -> None:
+        """Store a classifier with its adapted state and its examples; when this returns they are on disk.
+
+        Raises:
+            ReceiptTaken: the receipt's key was answered meanwhile.
+        """
+        values = to_row(classifier) | {"state": safetensors.torch.save(state)}
         async with self._database.writing() as connection:
-            await connection.execute(insert(ClassifierRow).values(to_row(classifier) | {"state": blob}))
-            await connection.execute(insert(ExampleRow), rows)
+            if receipt is not None:
+                await self.receipts.write(connection, receipt)
+            await connection.execute(insert(ClassifierRow).values(values))
+            await connection.execute(insert(ExampleRow), [example_row(classifier.id, example) for example in examples])
         self.states.put(classifier, state)
+
+    async def change(self, change: Change, *, receipt: Row | None = None) -> None:
+        """Store another state of a classifier, if nobody has changed it since; when this returns it is on disk.
+
+        Raises:
+            StaleRevision: somebody has.
+            ReceiptTaken: the receipt's key was answered meanwhile.
+        """
+        classifier, blob = change.classifier, safetensors.torch.save(change.state)
+        own = ExampleRow.classifier_id == classifier.id
+        async with self._database.writing() as connection:
+            await _replace(connection, classifier, state=blob)
+            if receipt is not None:
+                await self.receipts.write(connection, receipt)
+            if change.removed:
+                await connection.execute(delete(ExampleRow).where(own, ExampleRow.id.in_(change.removed)))
+            if change.relabelled:
+                other = update(ExampleRow).where(ExampleRow.id == bindparam("of")).values(label=bindparam("index"))
+                labels = [{"of": example.id, "index": example.label} for example in change.relabelled]
+                await connection.execute(other, labels)
+            if change.added:
+                rows = [example_row(classifier.id, example) for example in change.added]
+                await connection.execute(insert(ExampleRow), rows)
+        self.states.put(classifier, change.state)
+
+    async def describe(self, classifier: Classifier) -> None:
+        """Store what a user says of a classifier, if nobody has changed it since; its revision is one more.
+
+        Raises:
+            StaleRevision: somebody has.
+        """
+        async with self._database.writing() as connection:
+            await _replace(connection, classifier)
 
     async def get(self, classifier_id: str, *, tenant: str) -> Classifier:
         """A classifier that has not expired.
@@ -56,39 +142,55 @@ class Store:
         Raises:
             UnknownClassifier: the tenant has none of that id.
         """
-        query = _select(tenant).where(ClassifierRow.id == classifier_id)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            raise unknown(classifier_id)
-        return from_row(dict(row))
+            return await _find(connection, classifier_id, tenant)
 
-    async def state(self, classifier: Classifier) -> State:
-        """The adapted state of a classifier that `get` gave just now, from memory if it is there.
+    async def adapted(self, classifier_id: str, *, tenant: str) -> tuple[Classifier, State]:
+        """A classifier with its adapted state, which is read from the database where it is not in memory.
 
         Raises:
-            UnknownClassifier: it was deleted or changed since.
+            UnknownClassifier: the tenant has none of that id.
         """
-        kept = self.states.get(classifier)
-        if kept is not None:
-            return kept
-        query = select(ClassifierRow.state).where(
-            ClassifierRow.id == classifier.id, ClassifierRow.revision == classifier.revision
-        )
         async with self._database.reading() as connection:
-            blob = (await connection.execute(query)).scalar_one_or_none()
-        if blob is None:
-            raise unknown(classifier.id)
+            classifier = await _find(connection, classifier_id, tenant)
+            kept = self.states.get(classifier)
+            if kept is not None:
+                return classifier, kept
+            query = select(ClassifierRow.state).where(ClassifierRow.id == classifier_id)
+            blob = (await connection.execute(query)).scalar_one()
         state: State = safetensors.torch.load(blob)
         self.states.put(classifier, state)
-        return state
+        return classifier, state
 
-    async def examples(self, classifier: Classifier) -> list[Example]:
-        """The examples of a classifier that `get` gave just now, in the order in which they came."""
-        query = select(ExampleRow.__table__).where(ExampleRow.classifier_id == classifier.id)
+    async def with_examples(self, classifier_id: str, *, tenant: str) -> tuple[Classifier, list[Example]]:
+        """A classifier and its examples, in the order in which they came.
+
+        Raises:
+            UnknownClassifier: the tenant has none of that id.
+        """
+        query = select(ExampleRow.__table__).where(ExampleRow.classifier_id == classifier_id)
         async with self._database.reading() as connection:
+            classifier = await _find(connection, classifier_id, tenant)
             rows = (await connection.execute(query.order_by(ExampleRow.position))).mappings().all()
-        return [Example(row["id"], row["label"], row["sha256"], row["features"]) for row in rows]
+        return classifier, [to_example(row) for row in rows]
+
+    async def example_page(self, classifier_id: str, *, tenant: str, limit: int, cursor: str | None) -> ExamplesPage:
+        """`limit` of a classifier's examples after `cursor`, in the order in which they came.
+
+        Raises:
+            UnknownClassifier: the tenant has none of that id.
+            InvalidCursor: not one that an earlier page gave.
+        """
+        after = -1 if cursor is None else from_example_cursor(cursor)
+        query = select(ExampleRow.id, ExampleRow.label, ExampleRow.position).where(
+            ExampleRow.classifier_id == classifier_id, ExampleRow.position > after
+        )
+        async with self._database.reading() as connection:
+            classifier = await _find(connection, classifier_id, tenant)
+            rows = (await connection.execute(query.order_by(ExampleRow.position).limit(limit + 1))).all()
+        found = [(row.id, classifier.labels[row.label]) for row in rows[:limit]]
+        next_cursor = to_example_cursor(rows[limit - 1].position) if len(rows) > limit else None
+        return ExamplesPage(classifier, found, next_cursor)
 
     async def page(self, *, tenant: str, limit: int, cursor: str | None) -> Page:
         """`limit` classifiers after `cursor`, the newest first.
@@ -110,17 +212,19 @@ class Store:
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one()
 
-    async def delete(self, classifier_id: str, *, tenant: str) -> None:
-        """Remove a classifier and its examples.
+    async def delete(self, classifier_id: str, *, tenant: str, revision: int | None = None) -> None:
+        """Remove a classifier and its examples; with `revision`, only if it is still at that.
 
         Raises:
-            UnknownClassifier: the tenant has none of that id.
+            UnknownClassifier: the tenant has none of that id and revision.
         """
-        of_tenant = (ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, _alive())
+        of_tenant = [ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, _alive()]
+        if revision is not None:
+            of_tenant.append(ClassifierRow.revision == revision)
         async with self._database.writing() as connection:
             result: CursorResult[Any] = await connection.execute(delete(ClassifierRow).where(*of_tenant))
         if not result.rowcount:
-            raise unknown(classifier_id)
+            raise _unknown(classifier_id)
         self.states.forget(classifier_id)
 
     async def sweep(self) -> int:
@@ -143,8 +247,31 @@ class Store:
         await self._database.close()
 
 
-def unknown(classifier_id: str) -> UnknownClassifier:
-    """The error that says so."""
+async def _find(connection: AsyncConnection, classifier_id: str, tenant: str) -> Classifier:
+    query = _select(tenant).where(ClassifierRow.id == classifier_id)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise _unknown(classifier_id)
+    return from_row(dict(row))
+
+
+async def _replace(connection: AsyncConnection, classifier: Classifier, **values: Any) -> None:
+    """Write the row again; the one that is there must be of the revision before."""
+    result: CursorResult[Any] = await connection.execute(
+        update(ClassifierRow)
+        .where(
+            ClassifierRow.id == classifier.id,
+            ClassifierRow.tenant == classifier.tenant,
+            ClassifierRow.revision == classifier.revision - 1,
+            _alive(),
+        )
+        .values(to_row(classifier) | values)
+    )
+    if not result.rowcount:
+        raise StaleRevision
+
+
+def _unknown(classifier_id: str) -> UnknownClassifier:
     return UnknownClassifier(
         f"there is no classifier {classifier_id[:64]!r}; it was deleted, has expired, or never was"
     )

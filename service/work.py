@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from meta_core.asking import device_of
 from meta_core.batching import adapt_many, predict_many
 from meta_core.episode import State, SupportSet
 from meta_core.learner import Learner
@@ -39,13 +40,13 @@ def work(slices: Sequence[Slice], is_long: Callable[[Job], bool]) -> tuple[Done,
         The jobs that are over, each with what it came to, and those that are left to be finished.
     """
     began = time.perf_counter()
-    encoded, failed = _together(_encode, slices)
+    encoded, failed = _together(_encode, [part for part in slices if part.stop > part.start])
     seconds = time.perf_counter() - began
     for part, features in encoded.items():
         part.job.features.append(features)
         part.job.encode_seconds += seconds
     done: Done = [(part.job, error) for part, error in failed.items()]
-    complete = [part.job for part in encoded if part.stop == len(part.job.pictures)]
+    complete = [part.job for part in slices if part not in failed and part.stop == len(part.job.pictures)]
     left = [job for job in complete if is_long(job)]
     model = slices[0].job.model
     return done + _finish([job for job in complete if job not in left], Hands(model.learner, model.workers)), left
@@ -60,7 +61,7 @@ def finish_aside(job: Job) -> Done:
 def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
     """Adapt where a support set came, then predict where queries came; jobs are of one model, wholly encoded."""
     began = time.perf_counter()
-    features = {job: torch.cat(job.features) for job in jobs}
+    features = {job: _features(job, hands.learner) for job in jobs}
     states = {job: job.state for job in jobs if job.state is not None}
     errors: dict[Job, Exception] = {}
     for group in _by_options(jobs):
@@ -69,7 +70,7 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
         errors |= failed
     adapt_seconds = time.perf_counter() - began
 
-    asked = [job for job in jobs if job in states and len(features[job]) > job.shots]
+    asked = [job for job in jobs if job in states and job.queries]
     logits, failed = _together(lambda some: _predict(some, features, states, hands), asked)
     errors |= failed
     predict_seconds = time.perf_counter() - began - adapt_seconds
@@ -84,6 +85,12 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
             state = {name: _own(tensor) for name, tensor in states[job].items()}
             done.append((job, Outcome(state, support, encoded[job.shots :], logits.get(job), timings)))
     return done
+
+
+def _features(job: Job, learner: Learner) -> Tensor:
+    """(S + Q, …): what was encoded before, then what was encoded now."""
+    kept = [] if job.kept is None else [job.kept.to(device_of(learner))]
+    return torch.cat([*kept, *job.features])
 
 
 def _encode(slices: Sequence[Slice]) -> list[Tensor]:

@@ -1,85 +1,66 @@
-"""Stored classifiers: create, list, get, delete."""
+"""Stored classifiers: create, list, get, change, delete."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Request, Response
 
 from meta_core.learner import AdaptOptions
-from service import flow
-from service.bodies import StrictRoute
+from service import changing, creating, support
 from service.callers import Caller
+from service.changing import Asked
 from service.classifier import Classifier
 from service.dependencies import CallerDep, Services, ServicesDep
-from service.fields import ModelName, Name, TtlSeconds
-from service.flow import Support
-from service.schemas import (
-    AdaptOut,
-    ClassifierOut,
-    ClassifierPage,
-    CreateClassifier,
-    LabelCount,
-    ModelChoice,
-    ReportOut,
-    problems,
+from service.described import described, etag
+from service.idempotency import IDEMPOTENT, CreatingRoute, creation_headers
+from service.parameters import (
+    AdaptField,
+    ArchiveField,
+    ClassifierId,
+    CursorQuery,
+    FilesField,
+    IfMatch,
+    LabelsField,
+    LimitQuery,
+    ModelField,
+    NameField,
+    TtlField,
 )
-from service.uploads import Labelled, match_labels, read_adapt, read_archive, read_files
+from service.schemas import ETAG, LOCATED, ClassifierOut, ClassifierPage, CreateClassifier, PatchClassifier, problems
+from service.support import Support, check_metadata
+from service.uploads import read_adapt
 
-router = APIRouter(prefix="/v1/classifiers", tags=["classifiers"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/classifiers", tags=["classifiers"], route_class=CreatingRoute)
 
-_CREATED: dict[int | str, dict[str, Any]] = {
-    201: {"headers": {"Location": {"description": "Path of the classifier.", "schema": {"type": "string"}}}},
-    **problems(400, 404, 413, 422, 503),
-}
-
-ClassifierId = Annotated[str, Path(max_length=64, examples=["clf_5f0c8a1e9b7d4c2f6a3e1d0b"])]
-LabelsField = Annotated[
-    list[str],
-    Form(
-        min_length=1,
-        description="One label a file, in the files' order: repeated fields, one JSON array, one JSON object "
-        "filename → label, or one string joined by commas or line breaks.",
-    ),
-]
-FilesField = Annotated[list[UploadFile], File(min_length=1, description="Pictures: JPEG, PNG, WebP, GIF, BMP or TIFF.")]
-# Swagger UI fills forms with the examples, or with values of its own making where there are none.
-ModelField = Annotated[ModelName | None, Form(examples=["omniglot-protonet"])]
-NameField = Annotated[Name | None, Form(description="Yours to recognize it by.", examples=["my classifier"])]
-TtlField = Annotated[TtlSeconds | None, Form(examples=[86400])]
-AdaptField = Annotated[
-    str | None,
-    Form(
-        max_length=1000,
-        description="How to adapt, as one JSON object, within the limits of the model's card (`adapt`): "
-        '`{"steps": 5}`, `{"rate": 0.5}` or both.',
-        examples=["{}"],  # the default model takes no options
-    ),
-]
+_CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": LOCATED}, **problems(400, 404, 413, 422, 503)}
 
 
 @router.post(
-    "", operation_id="create_classifier", summary="Create from base64 pictures", status_code=201, responses=_CREATED
+    "",
+    operation_id="create_classifier",
+    summary="Create from base64 pictures",
+    status_code=201,
+    responses=_CREATED,
+    dependencies=IDEMPOTENT,
 )
 async def create_classifier(
     body: CreateClassifier, request: Request, response: Response, services: ServicesDep, caller: CallerDep
 ) -> ClassifierOut:
     """Adapt a model to labelled pictures in this very request; when 201 is answered the classifier is on disk."""
-    support = Support(
-        labels=[example.label for example in body.examples],
-        pictures=[example.image for example in body.examples],
-        locs=[("body", "examples", number, "image") for number in range(len(body.examples))],
-    )
-    classifier = await flow.create(
+    created = await creating.create(
         request,
         services,
         caller,
-        support,
+        support.of_json(body.examples),
         model=body.model,
         options=AdaptOptions(**body.adapt.model_dump()),
         name=body.name,
         ttl_seconds=body.ttl_seconds,
         metadata=body.metadata,
     )
-    return _created(classifier, response)
+    response.headers.update(creation_headers(created))
+    return created
 
 
 @router.post(
@@ -88,6 +69,7 @@ async def create_classifier(
     summary="Create from uploaded files",
     status_code=201,
     responses=_CREATED,
+    dependencies=IDEMPOTENT,
 )
 async def create_classifier_upload(
     request: Request,
@@ -102,14 +84,10 @@ async def create_classifier_upload(
     adapt: AdaptField = None,
 ) -> ClassifierOut:
     """The same as creating from base64, from a form with files."""
-    pictures = await read_files(files, services.settings.limits)
-    support = Support(
-        labels=match_labels(labels, [file.filename for file in files]),
-        pictures=pictures,
-        locs=[("body", "files", number) for number in range(len(files))],
-    )
-    classifier = await _create_from_form(request, services, caller, support, model, name, ttl_seconds, adapt)
-    return _created(classifier, response)
+    given = await support.of_files(files, labels, "files", services.settings.limits)
+    created = await _create_from_form(request, services, caller, given, model, name, ttl_seconds, adapt)
+    response.headers.update(creation_headers(created))
+    return created
 
 
 @router.post(
@@ -118,49 +96,76 @@ async def create_classifier_upload(
     summary="Create from a zip",
     status_code=201,
     responses=_CREATED,
+    dependencies=IDEMPOTENT,
 )
 async def create_classifier_archive(
     request: Request,
     response: Response,
     services: ServicesDep,
     caller: CallerDep,
-    archive: Annotated[UploadFile, File(description="A zip of `label/name.jpg`.")],
+    archive: ArchiveField,
     model: ModelField = None,
     name: NameField = None,
     ttl_seconds: TtlField = None,
     adapt: AdaptField = None,
 ) -> ClassifierOut:
     """The same from a zip with a folder a label."""
-    pictures: list[Labelled] = await services.decoder.run(read_archive, await archive.read(), services.settings.limits)
-    support = Support(
-        labels=[picture.label for picture in pictures],
-        pictures=[picture.data for picture in pictures],
-        locs=[("body", "archive", picture.name) for picture in pictures],
-    )
-    classifier = await _create_from_form(request, services, caller, support, model, name, ttl_seconds, adapt)
-    return _created(classifier, response)
+    given = await support.of_archive(archive, services)
+    created = await _create_from_form(request, services, caller, given, model, name, ttl_seconds, adapt)
+    response.headers.update(creation_headers(created))
+    return created
 
 
-@router.get("", operation_id="list_classifiers", summary="All classifiers", responses=problems(422))
+@router.get("", operation_id="list_classifiers", summary="All classifiers", responses=problems(422, 503))
 async def list_classifiers(
-    services: ServicesDep,
-    caller: CallerDep,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many on this page.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    services: ServicesDep, caller: CallerDep, limit: LimitQuery = 20, cursor: CursorQuery = None
 ) -> ClassifierPage:
     """The newest first, page by page."""
     page = await services.store.page(tenant=caller.tenant, limit=limit, cursor=cursor)
     return ClassifierPage(
-        data=[_out(classifier) for classifier in page.classifiers],
+        data=[described(classifier) for classifier in page.classifiers],
         next_cursor=page.next_cursor,
         has_more=page.next_cursor is not None,
     )
 
 
-@router.get("/{classifier_id}", operation_id="get_classifier", summary="One classifier", responses=problems(404, 422))
-async def get_classifier(classifier_id: ClassifierId, services: ServicesDep, caller: CallerDep) -> ClassifierOut:
+@router.get(
+    "/{classifier_id}",
+    operation_id="get_classifier",
+    summary="One classifier",
+    responses={200: {"headers": ETAG}, **problems(404, 422, 503)},
+)
+async def get_classifier(
+    classifier_id: ClassifierId, response: Response, services: ServicesDep, caller: CallerDep
+) -> ClassifierOut:
     """Its labels, model and times."""
-    return _out(await services.store.get(classifier_id, tenant=caller.tenant))
+    found = await services.store.get(classifier_id, tenant=caller.tenant)
+    response.headers["ETag"] = etag(found.revision)
+    return described(found)
+
+
+@router.patch(
+    "/{classifier_id}",
+    operation_id="patch_classifier",
+    summary="Change name, time to live or metadata",
+    responses={200: {"headers": ETAG}, **problems(400, 404, 409, 412, 413, 422, 503)},
+)
+async def patch_classifier(
+    classifier_id: ClassifierId,
+    body: PatchClassifier,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    if_match: IfMatch = None,
+) -> ClassifierOut:
+    """What is left out stays as it is; null takes a name or a time to live away."""
+    check_metadata(body.metadata, services.settings.limits)
+    changed = await changing.change_description(
+        Asked(request, services, caller, classifier_id, if_match), lambda classifier: _patched(classifier, body)
+    )
+    response.headers["ETag"] = etag(changed.revision)
+    return described(changed)
 
 
 @router.delete(
@@ -168,28 +173,30 @@ async def get_classifier(classifier_id: ClassifierId, services: ServicesDep, cal
     operation_id="delete_classifier",
     summary="Delete a classifier",
     status_code=204,
-    responses=problems(404, 422),
+    responses=problems(404, 412, 422, 503),
 )
-async def delete_classifier(classifier_id: ClassifierId, services: ServicesDep, caller: CallerDep) -> None:
+async def delete_classifier(
+    classifier_id: ClassifierId, request: Request, services: ServicesDep, caller: CallerDep, if_match: IfMatch = None
+) -> None:
     """It and its examples are gone when this is answered."""
-    await services.store.delete(classifier_id, tenant=caller.tenant)
+    await changing.delete(Asked(request, services, caller, classifier_id, if_match))
 
 
 async def _create_from_form(
     request: Request,
     services: Services,
     caller: Caller,
-    support: Support,
+    given: Support,
     model: str | None,
     name: str | None,
     ttl_seconds: int | None,
     adapt: str | None,
-) -> Classifier:
-    return await flow.create(
+) -> ClassifierOut:
+    return await creating.create(
         request,
         services,
         caller,
-        support,
+        given,
         model=model or None,  # forms of browsers send what is left empty as an empty string
         options=read_adapt(adapt),
         name=name or None,
@@ -198,25 +205,14 @@ async def _create_from_form(
     )
 
 
-def _created(classifier: Classifier, response: Response) -> ClassifierOut:
-    response.headers["Location"] = f"/v1/classifiers/{classifier.id}"
-    return _out(classifier)
-
-
-def _out(classifier: Classifier) -> ClassifierOut:
-    counts = zip(classifier.labels, classifier.shots, strict=True)
-    return ClassifierOut(
-        id=classifier.id,
-        name=classifier.name,
-        model=classifier.model,
-        model_choice=ModelChoice(reason=classifier.model_reason),
-        version=classifier.version,
-        adapt=AdaptOut(**classifier.options),
-        labels=[LabelCount(label=label, shots=shots) for label, shots in counts],
-        examples=sum(classifier.shots),
-        created_at=classifier.created_at,
-        updated_at=classifier.updated_at,
-        expires_at=classifier.expires_at,
-        metadata=classifier.metadata,
-        report=None if classifier.report is None else ReportOut.model_validate(classifier.report),
-    )
+def _patched(classifier: Classifier, body: PatchClassifier) -> Classifier:
+    given = body.model_fields_set
+    if "name" in given:
+        classifier = replace(classifier, name=body.name or None)
+    if "metadata" in given:
+        classifier = replace(classifier, metadata=body.metadata)
+    if "ttl_seconds" in given:
+        seconds = body.ttl_seconds
+        expires = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        classifier = replace(classifier, expires_at=expires)
+    return classifier

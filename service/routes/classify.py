@@ -5,14 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
 from meta_core.learner import AdaptOptions
-from service import flow
+from service import classifying
+from service import support as supports
 from service.bodies import StrictRoute
+from service.classifying import Queries
 from service.dependencies import CallerDep, ServicesDep
 from service.errors import TooLarge
-from service.flow import Queries, Support
-from service.routes.classifiers import AdaptField, ClassifierId, FilesField, LabelsField, ModelField
+from service.parameters import AdaptField, ClassifierId, FilesField, LabelsField, ModelField
 from service.schemas import Classification, ClassifyImages, ClassifyOnce, problems
-from service.uploads import match_labels, read_adapt, read_files
+from service.uploads import read_adapt, read_files
 
 router = APIRouter(tags=["classify"], route_class=StrictRoute)
 
@@ -35,7 +36,7 @@ async def classify(
 ) -> Classification:
     """Each picture's answer is its own: it does not depend on the others of the request."""
     queries = _json_queries(body, services)
-    return await flow.classify(request, services, caller, queries, classifier_id=classifier_id)
+    return await classifying.classify(request, services, caller, queries, classifier_id=classifier_id)
 
 
 @router.post(
@@ -56,7 +57,7 @@ async def classify_upload(
 ) -> Classification:
     """The same from a form with files."""
     queries = await _file_queries(files, "files", services, top_k=top_k, none_threshold=none_threshold, explain=explain)
-    return await flow.classify(request, services, caller, queries, classifier_id=classifier_id)
+    return await classifying.classify(request, services, caller, queries, classifier_id=classifier_id)
 
 
 @router.post(
@@ -67,15 +68,10 @@ async def classify_upload(
 )
 async def classify_once(body: ClassifyOnce, request: Request, services: ServicesDep) -> Classification:
     """Adapt to labelled pictures and classify others; nothing is stored."""
-    support = Support(
-        labels=[example.label for example in body.examples],
-        pictures=[example.image for example in body.examples],
-        locs=[("body", "examples", number, "image") for number in range(len(body.examples))],
-    )
-    return await flow.classify_once(
+    return await classifying.classify_once(
         request,
         services,
-        support,
+        supports.of_json(body.examples),
         _json_queries(body, services),
         model=body.model,
         options=AdaptOptions(**body.adapt.model_dump()),
@@ -101,12 +97,8 @@ async def classify_once_upload(
     explain: ExplainField = False,
 ) -> Classification:
     """The same from a form with files."""
-    examples = Support(
-        labels=match_labels(labels, [file.filename for file in support]),
-        pictures=await read_files(support, services.settings.limits),
-        locs=[("body", "support", number) for number in range(len(support))],
-    )
-    return await flow.classify_once(
+    examples = await supports.of_files(support, labels, "support", services.settings.limits)
+    return await classifying.classify_once(
         request,
         services,
         examples,

@@ -126,3 +126,14 @@ def test_the_service_stops_cleanly_when_asked(tmp_path: Path) -> None:
     with running(tmp_path / "data") as started:
         assert isinstance(started, Service)
         assert started.stop() == 0
+
+
+def test_every_answer_tells_where_its_time_went(client: httpx.Client) -> None:
+    created = client.post("/v1/classifiers", json={"examples": examples(SUPPORT)})
+    asked = client.post(f"{created.headers['location']}/classify", json={"images": [b64(SUPPORT[0][1])]})
+    for answer, stages in {created: {"queue", "encode", "adapt"}, asked: {"decode", "encode", "predict"}}.items():
+        told = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+        assert stages | {"total"} <= told.keys()
+        assert all(float(spent) >= 0 for spent in told.values())
+        assert float(told["total"]) > 0
+    assert client.get("/nothing").headers["server-timing"].startswith("total;dur=")

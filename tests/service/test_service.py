@@ -199,3 +199,15 @@ def test_the_usual_model_is_the_default_or_else_the_first_by_name(
     catalog.load(tmp_path, device="cpu", threads=1)
     assert catalog.choose(None)[0].card.name == default
     catalog.close()
+
+
+def test_models_are_listed_page_by_page(client: httpx.Client) -> None:
+    names, cursor = list[str](), None
+    while True:
+        page = client.get("/v1/models", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        names += [card["name"] for card in page["data"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert names == DRAWINGS
+    assert client.get("/v1/models", params={"cursor": "bm9uZQ=="}).json()["code"] == "invalid_cursor"

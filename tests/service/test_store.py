@@ -19,8 +19,9 @@ from service.classifier import Classifier, Example
 from service.data_folder import held, locked
 from service.database import open_database
 from service.errors import DataFolderError, UnknownClassifier
+from service.receipts import Claim, Receipt, Receipts, ReceiptTaken
 from service.settings import Settings
-from service.store import Store
+from service.store import Change, StaleRevision, Store
 from tests.service.postgres import Place
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
@@ -56,12 +57,22 @@ def state(number: int = 0) -> State:
 
 
 def examples(number: int, count: int = 4) -> list[Example]:
-    return [Example(f"exm_{number}_{i}", i % 3, bytes(32), b"\x00\x00\x80?" * 4) for i in range(count)]
+    return [Example(f"exm_{number}_{i}", i, i % 3, bytes(32), b"\x00\x00\x80?" * 4) for i in range(count)]
+
+
+async def opened(place: Place, *, state_cache_bytes: int = 1000) -> Store:
+    database = await open_database(place.settings)
+    return Store(database, Receipts(database, seconds=60, most=3), state_cache_bytes=state_cache_bytes)
+
+
+async def state_of(store: Store, number: int) -> State:
+    _, found = await store.adapted(classifier(number).id, tenant=DEFAULT_TENANT)
+    return found
 
 
 def with_store(place: Place, use: Callable[[Store], Awaitable[None]], *, state_cache_bytes: int = 1000) -> None:
     async def run() -> None:
-        store = Store(await open_database(place.settings), state_cache_bytes=state_cache_bytes)
+        store = await opened(place, state_cache_bytes=state_cache_bytes)
         await use(store)
         await store.close()
 
@@ -78,7 +89,7 @@ def test_what_is_read_is_what_was_written_also_by_the_next_process(place: Place)
     async def read(store: Store) -> None:
         found = await store.get(written.id, tenant=DEFAULT_TENANT)
         assert found == written
-        assert torch.equal((await store.state(found))["prototypes"], state()["prototypes"])
+        assert torch.equal((await state_of(store, 1))["prototypes"], state()["prototypes"])
 
     with_store(place, write)
     with_store(place, read)
@@ -156,13 +167,13 @@ def test_a_state_is_read_once_and_then_answered_from_memory(place: Place) -> Non
     async def write(store: Store) -> None:
         await store.put(classifier(1), state(1), examples(1))
         assert (store.states.held_bytes, store.states.misses) == (48, 0)
-        await store.state(classifier(1))
+        await state_of(store, 1)
         assert (store.states.hits, store.states.misses) == (1, 0)
 
     async def read(store: Store) -> None:
         assert store.states.held_bytes == 0
         for hits in range(3):
-            found = await store.state(await store.get(classifier(1).id, tenant=DEFAULT_TENANT))
+            found = await state_of(store, 1)
             assert torch.equal(found["prototypes"], state(1)["prototypes"])
             assert (store.states.hits, store.states.misses, store.states.held_bytes) == (hits, 1, 48)
 
@@ -176,7 +187,7 @@ def test_states_stay_within_the_budget_and_the_evicted_are_read_again(place: Pla
             await store.put(classifier(number), state(number), examples(number))
             assert store.states.held_bytes <= 100
         for number in (0, 4, 2, 0, 1):
-            found = await store.state(classifier(number))
+            found = await state_of(store, number)
             assert torch.equal(found["prototypes"], state(number)["prototypes"])
             assert store.states.held_bytes == 96
 
@@ -187,7 +198,7 @@ def test_without_a_budget_every_state_is_read_from_disk(place: Place) -> None:
     async def use(store: Store) -> None:
         await store.put(classifier(1), state(1), examples(1))
         for _ in range(2):
-            found = await store.state(classifier(1))
+            found = await state_of(store, 1)
             assert torch.equal(found["prototypes"], state(1)["prototypes"])
         assert (store.states.hits, store.states.misses, store.states.held_bytes) == (0, 2, 0)
 
@@ -199,7 +210,7 @@ def test_two_who_miss_at_once_are_both_answered(place: Place) -> None:
         await store.put(classifier(1), state(1), examples(1))
 
     async def read(store: Store) -> None:
-        both = await asyncio.gather(store.state(classifier(1)), store.state(classifier(1)))
+        both = await asyncio.gather(state_of(store, 1), state_of(store, 1))
         assert all(torch.equal(found["prototypes"], state(1)["prototypes"]) for found in both)
         assert store.states.held_bytes == 48
 
@@ -221,7 +232,7 @@ def test_the_deleted_and_the_expired_leave_memory_too(place: Place) -> None:
         await store.sweep()
         assert (len(store.states), store.states.held_bytes) == (1, 48)
         with pytest.raises(UnknownClassifier):
-            await store.state(classifier(1))
+            await state_of(store, 1)
 
     with_store(place, use)
 
@@ -230,17 +241,17 @@ def test_what_another_replica_changes_or_deletes_is_seen_at_once(place: Place) -
     """On one database server; a SQLite folder takes one process, which these two stores stand in for."""
 
     async def use(store: Store) -> None:
-        other = Store(await open_database(place.settings), state_cache_bytes=1000)
+        other = await opened(place)
         await store.put(classifier(1), state(1), examples(1))
         await store.put(classifier(2), state(2), examples(2))
         for replica in (store, other):
-            await replica.state(await replica.get(classifier(1).id, tenant=DEFAULT_TENANT))
+            await state_of(replica, 1)
         blob = safetensors.torch.save(state(9))
         place.run("UPDATE classifiers SET revision = revision + 1, state = :state", state=blob)
         for replica in (store, other):
             found = await replica.get(classifier(1).id, tenant=DEFAULT_TENANT)
             assert found == replace(classifier(1), revision=2)
-            assert torch.equal((await replica.state(found))["prototypes"], state(9)["prototypes"])
+            assert torch.equal((await state_of(replica, 1))["prototypes"], state(9)["prototypes"])
         await other.delete(classifier(1).id, tenant=DEFAULT_TENANT)
         with pytest.raises(UnknownClassifier):
             await store.get(classifier(1).id, tenant=DEFAULT_TENANT)
@@ -289,7 +300,99 @@ def test_examples_are_read_in_the_order_in_which_they_came(place: Place) -> None
     async def read(store: Store) -> None:
         await store.put(classifier(1), state(), examples(1))
         await store.put(classifier(2), state(), examples(2)[::-1])
-        assert await store.examples(classifier(1)) == examples(1)
-        assert await store.examples(classifier(2)) == examples(2)[::-1]
+        for number in (1, 2):
+            _, found = await store.with_examples(classifier(number).id, tenant=DEFAULT_TENANT)
+            assert found == examples(number)
 
     with_store(place, read)
+
+
+def changed(revision: int, number: int = 1) -> Change:
+    """Example 0 removed, example 2 relabelled, one added; `number` tells such changes apart."""
+    left = replace(classifier(1), revision=revision, labels=("b, c", "a"), shots=(2, 2), name=f"change {number}")
+    more = Example(f"exm_{number}_more", 10 + number, 0, bytes(32), b"new!")
+    relabelled = [replace(example, label=label) for example, label in zip(examples(1)[1:], (0, 1, 1), strict=True)]
+    return Change(left, state(number), added=[more], removed=[examples(1)[0].id], relabelled=relabelled)
+
+
+def test_a_change_is_there_as_a_whole_for_every_replica(place: Place) -> None:
+    async def use(store: Store) -> None:
+        other, change = await opened(place), changed(2)
+        await store.put(classifier(1), state(0), examples(1))
+        await state_of(other, 1)
+        await store.change(change)
+        for replica in (store, other):
+            found, kept = await replica.with_examples(classifier(1).id, tenant=DEFAULT_TENANT)
+            assert (found, kept) == (change.classifier, [*change.relabelled, *change.added])
+            assert torch.equal((await state_of(replica, 1))["prototypes"], state(1)["prototypes"])
+        await other.close()
+
+    with_store(place, use)
+
+
+def test_of_changes_of_one_revision_one_is_stored_and_the_others_change_nothing(place: Place) -> None:
+    async def use(store: Store) -> None:
+        other = await opened(place)
+        await store.put(classifier(1), state(0), examples(1))
+        tries = [replica.change(changed(2, number)) for number, replica in enumerate([store, other] * 3, 1)]
+        came = await asyncio.gather(*tries, return_exceptions=True)
+        assert [type(one) for one in came if one is not None] == [StaleRevision] * 5
+        stored = 1 + came.index(None)
+        found, kept = await other.with_examples(classifier(1).id, tenant=DEFAULT_TENANT)
+        assert (found.name, kept[-1].id) == (f"change {stored}", f"exm_{stored}_more")
+        assert torch.equal((await state_of(store, 1))["prototypes"], state(stored)["prototypes"])
+        await store.delete(classifier(1).id, tenant=DEFAULT_TENANT)
+        with pytest.raises(StaleRevision):
+            await other.change(changed(3))
+        await other.close()
+
+    with_store(place, use)
+
+
+def test_a_change_that_fails_midway_leaves_all_as_it_was(place: Place) -> None:
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(0), examples(1))
+        clashing = changed(2)._replace(removed=(), added=[examples(1)[1]])
+        with pytest.raises(IntegrityError):
+            await store.change(clashing)
+        assert await store.with_examples(classifier(1).id, tenant=DEFAULT_TENANT) == (classifier(1), examples(1))
+        assert torch.equal((await state_of(store, 1))["prototypes"], state(0)["prototypes"])
+
+    with_store(place, use)
+
+
+def test_an_answer_is_kept_with_what_it_tells_or_neither_is(place: Place) -> None:
+    def row(key: str) -> dict[str, Any]:
+        return Claim(DEFAULT_TENANT, key, b"what was asked").row(status=201, headers={"ETag": "1"}, body=b"{}")
+
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(0), examples(1), receipt=row("a"))
+        with pytest.raises(ReceiptTaken):
+            await store.put(classifier(2), state(0), examples(2), receipt=row("a"))
+        with pytest.raises(ReceiptTaken):
+            await store.change(changed(2), receipt=row("a"))
+        assert await store.get(classifier(1).id, tenant=DEFAULT_TENANT) == classifier(1)
+        assert await store.count(tenant=DEFAULT_TENANT) == 1
+        kept = Receipt(b"what was asked", 201, {"ETag": "1"}, b"{}")
+        assert await store.receipts.find(DEFAULT_TENANT, "a") == kept
+        assert await store.receipts.find("another", "a") is None
+
+    with_store(place, use)
+
+
+def test_kept_answers_are_the_last_few_of_the_last_while(place: Place) -> None:
+    async def use(store: Store) -> None:
+        for number in range(5):
+            receipt = Claim(DEFAULT_TENANT, f"key {number}", b"").row(status=201, headers={}, body=b"")
+            await store.put(classifier(number), state(), examples(number), receipt=receipt)
+        await store.receipts.sweep()
+        kept = [number for number in range(5) if await store.receipts.find(DEFAULT_TENANT, f"key {number}")]
+        assert kept == [2, 3, 4]
+        place.run("UPDATE receipts SET created_us = created_us - 61000000")
+        assert await store.receipts.find(DEFAULT_TENANT, "key 4") is None
+        again = Claim(DEFAULT_TENANT, "key 4", b"").row(status=201, headers={}, body=b"")
+        await store.put(classifier(9), state(), examples(9), receipt=again)
+        await store.receipts.sweep()
+
+    with_store(place, use)
+    assert place.count("receipts") == 1

@@ -1,9 +1,8 @@
-"""The two things that requests ask for, whatever body they came in: create a classifier, classify pictures."""
+"""Classify pictures, by a stored classifier or adapting in the same call, whatever body they came in."""
 
-import json
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,27 +15,18 @@ from meta_core.support_summary import drop
 from service.answers import Judgement, classification, refuse_if_all_bad, results
 from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
-from service.classifier import Classifier, Example, Labels, examples_of
+from service.classifier import Labels
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
-from service.errors import InvalidRequest, TooLarge
 from service.judging import judge
-from service.reporting import nearest_to, references, report_on, stored_features
+from service.reporting import nearest_to, references, stored_features
 from service.scheduler import Outcome
-from service.schemas import Classification, ExampleRef, NearestExample, ReportOut
+from service.schemas import Classification, ExampleRef, NearestExample
 from service.served import ServedModel
-from service.settings import Limits
+from service.support import Loc, Support, check_adaptation
+from service.timing import note
 
-Loc = tuple[str | int, ...]
 Nearest = list[list[NearestExample]] | None
-
-
-class Support(NamedTuple):
-    """A support set as it came: labels, pictures, and where in the request each picture stands."""
-
-    labels: Sequence[str]
-    pictures: Sequence[Encoded]
-    locs: Sequence[Loc]
 
 
 class Queries(NamedTuple):
@@ -50,68 +40,13 @@ class Queries(NamedTuple):
     explain: bool = False
 
 
-async def create(
-    request: Request,
-    services: Services,
-    caller: Caller,
-    support: Support,
-    *,
-    model: str | None,
-    options: AdaptOptions,
-    name: str | None,
-    ttl_seconds: int | None,
-    metadata: dict[str, Any],
-) -> Classifier:
-    """Adapt to labelled pictures, report on them and store the classifier; it is on disk when this returns."""
-    limits = services.settings.limits
-    candidates = Candidates.of(services.catalog, model, options)
-    labels = _check_adaptation(candidates, support, options, limits)
-    _check_metadata(metadata, limits.metadata_bytes)
-
-    async def work() -> tuple[Adapted, list[Example], ReportOut | None]:
-        adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
-        adapted = await adapted.summarized(services, labels, options)
-        keep = adapted.model.learner.encodes or services.settings.keep_images
-        run, targets = services.reporter.run, labels.targets
-        examples = await run(examples_of, labels, adapted.pictures, adapted.features, keep_features=keep)
-        told = await run(
-            report_on,
-            adapted.model,
-            adapted.features,
-            targets,
-            examples,
-            labels=labels.names,
-            options=options,
-            logits=adapted.left_out,
-        )
-        return adapted, examples, told
-
-    async with services.engine.admit(len(support.pictures) * len(candidates.models)):
-        adapted, examples, told = await attended(request, work())
-    classifier = Classifier.new(
-        adapted.model,
-        labels,
-        tenant=caller.tenant,
-        model_reason=adapted.reason,
-        options=options,
-        name=name,
-        ttl_seconds=ttl_seconds,
-        metadata=metadata,
-        report=None if told is None else told.model_dump(mode="json"),
-    )
-    await services.store.put(classifier, adapted.outcome.state | adapted.summary, examples)
-    return classifier
-
-
 async def classify(
     request: Request, services: Services, caller: Caller, queries: Queries, *, classifier_id: str
 ) -> Classification:
     """Classify pictures by a stored classifier."""
     began = time.perf_counter()
-    classifier = await services.store.get(classifier_id, tenant=caller.tenant)
-    served = services.catalog[classifier.model]
-    classifier.check_served_by(served)
-    state = await services.store.state(classifier)
+    classifier, state = await services.store.adapted(classifier_id, tenant=caller.tenant)
+    served = services.catalog.pinned(classifier)
 
     async def predict() -> tuple[Outcome, list[Decoded], float, Judgement]:
         decoded, seconds = await _decode(services, queries, served)
@@ -121,11 +56,12 @@ async def classify(
             outcome,
             decoded,
             seconds,
-            Judgement(answers, await _nearest_stored(services, queries, classifier, outcome)),
+            Judgement(answers, await _nearest_stored(services, caller, queries, classifier_id, outcome)),
         )
 
     async with services.engine.admit(len(queries.pictures)):
         outcome, decoded, decode_seconds, judgement = await attended(request, predict())
+    note(request, outcome.timings, decode_seconds=decode_seconds)
     return _answer(
         served,
         classifier.labels,
@@ -152,7 +88,9 @@ async def classify_once(
     """Adapt and classify in one go; with one model, everything is encoded together. Nothing is stored."""
     began = time.perf_counter()
     candidates = Candidates.of(services.catalog, model, options)
-    labels = _check_adaptation(candidates, support, options, services.settings.limits)
+    limits = services.settings.limits
+    labels = Labels.of(support.labels, limits)
+    check_adaptation(candidates.models, labels, options, limits)
 
     async def work() -> tuple[Adapted, list[Decoded], float, Judgement]:
         adapted, decoded, seconds = await _once(services, candidates, support, labels, queries, options)
@@ -165,6 +103,7 @@ async def classify_once(
 
     async with services.engine.admit(len(support.pictures) * len(candidates.models) + len(queries.pictures)):
         adapted, decoded, decode_seconds, judgement = await attended(request, work())
+    note(request, adapted.outcome.timings, decode_seconds=decode_seconds)
     return _answer(
         adapted.model,
         labels.names,
@@ -203,11 +142,13 @@ async def _once(
     return Adapted(served, examples, outcome, None, candidates.reason), decoded, seconds
 
 
-async def _nearest_stored(services: Services, queries: Queries, classifier: Classifier, outcome: Outcome) -> Nearest:
+async def _nearest_stored(
+    services: Services, caller: Caller, queries: Queries, classifier_id: str, outcome: Outcome
+) -> Nearest:
     """None also where the examples of the classifier are not kept."""
     if not queries.explain:
         return None
-    examples = await services.store.examples(classifier)
+    classifier, examples = await services.store.with_examples(classifier_id, tenant=caller.tenant)
     features = stored_features(examples, outcome.query_features.shape[1:])
     if features is None:
         return None
@@ -264,23 +205,3 @@ def _answer(
         decode_seconds=decode_seconds,
         total_seconds=time.perf_counter() - began,
     )
-
-
-def _check_adaptation(candidates: Candidates, support: Support, options: AdaptOptions, limits: Limits) -> Labels:
-    labels = Labels.of(support.labels, limits)
-    for model in candidates.models:
-        model.check_options(options)
-        examples, steps = len(labels.indices), model.steps(options)
-        if not model.learner.encodes and examples * steps > limits.adapt_pictures_steps:
-            raise TooLarge(
-                f"{examples} examples × {steps} steps came; {model.card.name} adapts its whole network and takes at "
-                f"most {limits.adapt_pictures_steps} (adapt_pictures_steps): send fewer examples, or set adapt.steps "
-                f"to at most {limits.adapt_pictures_steps // examples}"
-            )
-    return labels
-
-
-def _check_metadata(metadata: dict[str, Any], max_bytes: int) -> None:
-    size = len(json.dumps(metadata).encode())
-    if size > max_bytes:
-        raise InvalidRequest(f"the metadata is {size} bytes as JSON; at most {max_bytes} are kept")
