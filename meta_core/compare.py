@@ -14,7 +14,7 @@ from meta_core.batching import adapt_many, predict_many
 from meta_core.contestants import Contestant, Unfit, fingerprint, gather
 from meta_core.datasets import read_pictures
 from meta_core.episode import State
-from meta_core.errors import MetaCoreError
+from meta_core.errors import MetaCoreError, UnknownName
 from meta_core.evaluate import accuracies
 from meta_core.learner import AdaptOptions
 from meta_core.pictures import Pictures
@@ -42,6 +42,7 @@ class Comparison:
         data: name of the pictures.
         plan: the episodes; `rows` say how many of them each was asked.
         rows: best first.
+        results: what the rows were made of, episode by episode.
         unfit: who was to take part and could not.
         notes: what was decided on the way.
         advice: which to use, in a sentence.
@@ -50,6 +51,7 @@ class Comparison:
     data: str
     plan: EpisodePlan
     rows: list[Row]
+    results: list[Result]
     unfit: list[Unfit]
     notes: list[str]
     advice: str
@@ -66,6 +68,7 @@ def compare(
     seed: int = 0,
     split: str | None = None,
     only: Sequence[str] = (),
+    against: str | None = None,
     default: str | None = None,
     budget_seconds: float = 150,
 ) -> Comparison:
@@ -84,18 +87,21 @@ def compare(
         seed: of the episodes.
         split: which part of the data.
         only: names of the models to take.
+        against: name of the row that all are held against; the best if not given.
         default: name of the service's default model.
         budget_seconds: for everything; `FEWEST` episodes of very slow learners may take more.
 
     Raises:
         InvalidDataset: the pictures cannot be read, or are too few.
         InvalidCheckpoint: no model can be loaded.
-        UnknownName: a name of `only` is not there.
+        UnknownName: a name of `only`, or `against`, is not there.
     """
     ends = time.monotonic() + budget_seconds
     with episodes_bar("comparing") as bar:
         bar.show(0, of=1, note="loading the models")
         contestants, unfit = gather(models, only=only, default=default)
+        if against is not None and against not in (names := [each.name for each in contestants]):
+            raise UnknownName(f"nobody is called {against!r}; these take part: {', '.join(names)}")
         contestants = sorted(contestants, key=lambda each: not each.learner.encodes)
         bar.show(0, of=len(contestants) * episodes, note="reading the pictures")
         specs = dict.fromkeys(each.spec for each in contestants)
@@ -105,8 +111,16 @@ def compare(
         results, failed = _race(contestants, pictures, plan, ends=ends, bar=bar)
     if any(len(result.accuracies) < episodes for result in results):
         notes.append("who was asked fewer episodes had no time for more: their intervals are wider")
-    rows = rank(results)
-    return Comparison(any_pictures.source, plan, rows, unfit + failed, notes, advise(rows))
+    rows = rank(results, against=against)
+    return Comparison(
+        data=any_pictures.source,
+        plan=plan,
+        rows=rows,
+        results=results,
+        unfit=unfit + failed,
+        notes=notes,
+        advice=advise(rank(results)),
+    )
 
 
 def _race(

@@ -1,5 +1,8 @@
 """How sure a measured mean is."""
 
+import math
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
@@ -21,3 +24,9 @@ def paired_ci95(first: Tensor, second: Tensor) -> tuple[float, float]:
     """
     common = min(len(first), len(second))
     return mean_ci95(first[:common] - second[:common])
+
+
+def mean_of_means(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean of independent means, each counting the same, and the half width of its interval."""
+    means, halves = zip(*parts, strict=True)
+    return sum(means) / len(parts), math.hypot(*halves) / len(parts)

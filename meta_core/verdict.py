@@ -1,11 +1,12 @@
 """Who was best, who cannot be told from the best, and what follows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from meta_core.intervals import mean_ci95, paired_ci95
+from meta_core.errors import UnknownName
+from meta_core.intervals import mean_ci95, mean_of_means, paired_ci95
 
 _WORTH_SAYING = 1.5
 """Times faster or smaller, from which on it is an argument."""
@@ -42,9 +43,10 @@ class Row:
         name: as of the result, and so are the other fields of that name.
         accuracy: percent, mean over its episodes.
         ci95: half width of the mean's 95 % confidence interval, percent.
-        behind: how far the best is ahead, percent, mean over the episodes that both were asked.
+        behind: how far the best, or whoever all are held against, is ahead, percent, mean over the episodes that both
+            were asked.
         behind_ci95: half width of that mean's interval, paired.
-        tied: whether that interval reaches 0: they cannot be told apart.
+        tied: whether that interval holds 0: they cannot be told apart.
     """
 
     name: str
@@ -61,10 +63,39 @@ class Row:
     state_bytes: int
 
 
-def rank(results: Sequence[Result]) -> list[Row]:
-    """Best first; of equals the one that adapts faster."""
+def rank(results: Sequence[Result], *, against: str | None = None) -> list[Row]:
+    """Best first; of equals the one that adapts faster.
+
+    Args:
+        results: of the same episodes.
+        against: name of whom all are held against; the best if not given.
+
+    Raises:
+        UnknownName: `against` is not among them.
+    """
     best_first = sorted(results, key=lambda each: (-float(each.accuracies.mean()), each.adapt_ms))
-    return [_row(each, best_first[0]) for each in best_first]
+    reference = _named(best_first, against)
+    return [_row(each, reference) for each in best_first]
+
+
+def pool(of_data: Sequence[Sequence[Result]], *, against: str | None = None) -> list[Row]:
+    """The mean over several data, each counting the same, of whoever was measured on all; best first.
+
+    Args:
+        of_data: results, by data.
+        against: see `rank`.
+
+    Raises:
+        UnknownName: `against` was not measured on all.
+    """
+    by_name = [{result.name: result for result in results} for results in of_data]
+    everywhere = [name for name in by_name[0] if all(name in results for results in by_name)]
+    means = {name: sum(float(results[name].accuracies.mean()) for results in by_name) for name in everywhere}
+    best_first = sorted(everywhere, key=lambda name: -means[name])
+    if against is not None and against not in everywhere:
+        raise UnknownName(f"{against!r} was not measured on all data; these were: {', '.join(best_first)}")
+    reference = against or best_first[0]
+    return [_pooled([_row(results[name], results[reference]) for results in by_name]) for name in best_first]
 
 
 def advise(rows: Sequence[Row]) -> str:
@@ -86,9 +117,17 @@ def advise(rows: Sequence[Row]) -> str:
     return said
 
 
-def _row(result: Result, best: Result) -> Row:
+def _named(results: Sequence[Result], name: str | None) -> Result:
+    found = next((result for result in results if name in (None, result.name)), None)
+    if found is None:
+        raise UnknownName(f"{name!r} was not measured; these were: {', '.join(result.name for result in results)}")
+    return found
+
+
+def _row(result: Result, reference: Result) -> Row:
     accuracy, ci95 = mean_ci95(result.accuracies)
-    behind, behind_ci95 = (0.0, 0.0) if result is best else paired_ci95(best.accuracies, result.accuracies)
+    same = result.name == reference.name
+    behind, behind_ci95 = (0.0, 0.0) if same else paired_ci95(reference.accuracies, result.accuracies)
     return Row(
         name=result.name,
         kind=result.kind,
@@ -98,10 +137,26 @@ def _row(result: Result, best: Result) -> Row:
         episodes=len(result.accuracies),
         behind=behind,
         behind_ci95=behind_ci95,
-        tied=not behind > behind_ci95,
+        tied=not abs(behind) > behind_ci95,
         adapt_ms=result.adapt_ms,
         query_ms=result.query_ms,
         state_bytes=result.state_bytes,
+    )
+
+
+def _pooled(rows: Sequence[Row]) -> Row:
+    accuracy, ci95 = mean_of_means([(row.accuracy, row.ci95) for row in rows])
+    behind, behind_ci95 = mean_of_means([(row.behind, row.behind_ci95) for row in rows])
+    return replace(
+        rows[0],
+        accuracy=accuracy,
+        ci95=ci95,
+        behind=behind,
+        behind_ci95=behind_ci95,
+        tied=not abs(behind) > behind_ci95,
+        episodes=sum(row.episodes for row in rows),
+        adapt_ms=sum(row.adapt_ms for row in rows) / len(rows),
+        query_ms=sum(row.query_ms for row in rows) / len(rows),
     )
 
 

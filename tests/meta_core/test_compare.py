@@ -21,7 +21,7 @@ from meta_core.learners.protonet import ProtoNet
 from meta_core.plan import fit_plan
 from meta_core.preprocess import InputSpec
 from meta_core.registry import LEARNERS
-from meta_core.verdict import Result, advise, rank
+from meta_core.verdict import Result, advise, pool, rank
 from tests.made_up import SPEC, made_up_pictures, small_learner, write_model, write_npz
 
 HERE = [kind for kind in BASELINES if kind in LEARNERS.names()]
@@ -137,6 +137,8 @@ def test_a_model_that_cannot_do_the_task_is_a_line_with_its_reason(some: Callabl
 def test_only_the_models_asked_for_take_part(models: Path) -> None:
     contestants, _ = gather(models, only=["gamma"])
     assert {each.name for each in contestants} == {"gamma", *(f"{kind} on gamma" for kind in HERE)}
+    with pytest.raises(UnknownName, match=r"nobody is called 'delta'; these take part: gamma, "):
+        compare(models, Path(), ways=3, shots=1, only=["gamma"], against="delta")
     with pytest.raises(UnknownName, match=r"has no model delta; it has: alpha, beta, gamma, maml"):
         gather(models, only=["gamma", "delta"])
 
@@ -204,6 +206,29 @@ def test_who_was_asked_less_is_compared_over_what_both_were_asked() -> None:
     assert best.accuracy > short.accuracy
     assert short.episodes == 3
     assert (short.behind, short.tied) == (0, True)
+
+
+def test_all_may_be_held_against_one_that_is_not_the_best() -> None:
+    rows = rank([result("best", HARD_AND_EASY), result("mine", HARD_AND_EASY - 0.05)], against="mine")
+    assert [(row.name, round(row.behind, 3), row.tied) for row in rows] == [("best", -5, False), ("mine", 0, True)]
+    with pytest.raises(UnknownName, match="'other' was not measured; these were: mine"):
+        rank([result("mine", HARD_AND_EASY)], against="other")
+
+
+def test_the_mean_over_data_counts_each_the_same_and_pairs_within_each() -> None:
+    lead = torch.tensor([0.1, 0.3, 0.1, 0.3])
+    flat = torch.full((4,), 0.5)
+    first = [result("a", flat + lead), result("b", flat)]
+    other = [result("b", flat + 0.1), result("a", flat), result("alone", flat)]
+    best, second = pool([first, other])
+    assert (best.name, second.name) == ("a", "b")
+    assert best.accuracy == pytest.approx((70 + 50) / 2)
+    # Leads of 20 % ± 1.96 · 0.1155 / √4 and of −10 % ± 0.
+    assert second.behind == pytest.approx(5)
+    assert second.behind_ci95 == pytest.approx(100 * 1.96 * 0.11547 / 2 / 2, rel=1e-3)
+    assert second.episodes == 8
+    with pytest.raises(UnknownName, match="'alone' was not measured on all data"):
+        pool([first, other], against="alone")
 
 
 def test_the_advice_names_what_is_as_good_and_cheaper() -> None:

@@ -108,6 +108,20 @@ def test_compare_as_json_has_all_that_the_table_has(compare: Callable[..., Resul
     assert {"accuracy", "ci95", "episodes", "behind", "behind_ci95", "tied", "adapt_ms", "query_ms"} <= row.keys()
 
 
+def test_compare_on_several_data_tells_the_mean_held_against_one(
+    compare: Callable[..., Result], digit_folder: str
+) -> None:
+    asked = ["--data", digit_folder, "--ways", "3", "--shots", "2", "--episodes", "2", "--against", "omniglot-protonet"]
+    found = json.loads(compare(*asked, "--json").stdout)
+    (one, two), mean = found["comparisons"], found["mean"]
+    assert one["rows"] != mean
+    assert {row["name"] for row in mean} == {row["name"] for row in one["rows"]} == {row["name"] for row in two["rows"]}
+    assert next(row for row in mean if row["name"] == "omniglot-protonet")["behind"] == 0
+    told = words(compare(*asked).stdout)
+    assert "mean of" in told
+    assert "behind omniglot-protonet" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
