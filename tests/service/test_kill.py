@@ -1,82 +1,81 @@
-"""What was acknowledged survives kill −9, whole; what was not is not there by half."""
+"""What was acknowledged survives kill −9, whole; what was not is there wholly or not at all."""
 
+import json
 import random
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, text
 
+from tests.service.histories import Contradiction, Writer
+from tests.service.postgres import Place
 from tests.service.running import Service, start
-from tests.service.traffic import Kind, classify, create, is_right, kinds
 
-WRITERS = 8
+WRITERS = 6
 
 
-def create_until_killed(service: Service, known: list[Kind], seconds: float) -> dict[str, Kind]:
-    """Writers create classifiers without pause; the service is killed under them; what was acknowledged."""
-    acknowledged: dict[str, Kind] = {}
+def write_until_killed(service: Service, writers: list[Writer], seconds: float) -> list[Contradiction]:
+    """All writers change their classifiers without pause; the service is killed under them."""
+    wrong: list[Contradiction] = []
 
-    def write(number: int) -> None:
-        choice = random.Random(number)
+    def write(writer: Writer) -> None:
         with service.client() as client:
-            while True:
-                kind = choice.choice(known)
-                try:
-                    answer = create(client, kind)
-                except httpx.TransportError:
-                    return
-                if answer.status_code == 201:
-                    acknowledged[answer.json()["id"]] = kind
+            writer.clients = [client]
+            try:
+                while True:
+                    writer.step()
+            except httpx.TransportError:
+                return
+            except Contradiction as error:
+                wrong.append(error)
 
-    writers = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
-    for writer in writers:
-        writer.start()
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in writers]
+    for thread in threads:
+        thread.start()
     time.sleep(seconds)
     service.kill()
-    for writer in writers:
-        writer.join()
-    return acknowledged
+    for thread in threads:
+        thread.join()
+    return wrong
 
 
-def assert_whole(data: Path) -> None:
-    """Every classifier in the database has all its examples, and no example is without one."""
-    engine = create_engine(f"sqlite:///{data / 'kshot.sqlite3'}")
-    with engine.connect() as connection:
-        assert connection.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
-        assert not connection.execute(text("PRAGMA foreign_key_check")).all()
-        uneven = text(
-            "SELECT id FROM classifiers c WHERE (SELECT sum(value) FROM json_each(c.shots)) != "
-            "(SELECT count(*) FROM examples e WHERE e.classifier_id = c.id)"
-        )
-        assert not connection.execute(uneven).all()
-    engine.dispose()
+def settle(service: Service, writers: list[Writer]) -> None:
+    with service.client() as client:
+        for writer in writers:
+            writer.clients = [client]
+            writer.settle()
+            writer.check()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.soak)])
-def test_acknowledged_classifiers_survive_being_killed_at_random_moments(tmp_path: Path, kills: int) -> None:
-    data, choice, total = tmp_path / "data", random.Random(0), 0
-    service = start(data)
+def assert_whole(place: Place, writers: list[Writer]) -> None:
+    """Nothing but the writers' classifiers is there, and each has its examples and no others."""
+    expected = {history.identifier: len(history.pairs or ()) for writer in writers for history in writer.histories}
+    counts = {
+        row[0]: row[1] for row in place.run("SELECT classifier_id, count(*) FROM examples GROUP BY classifier_id")
+    }
+    shots = {row[0]: row[1] for row in place.run("SELECT id, shots FROM classifiers")}
+    told = {key: sum(json.loads(value) if isinstance(value, str) else value) for key, value in shots.items()}
+    assert counts == told == expected
+    if place.url is None:
+        assert place.run("PRAGMA integrity_check") == [("ok",)]
+        assert not place.run("PRAGMA foreign_key_check")
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.soak)])
+def test_acknowledged_changes_survive_being_killed_at_random_moments(place: Place, kills: int) -> None:
+    choice, writers = random.Random(0), [Writer(seed, []) for seed in range(WRITERS)]
+    data = place.folder / "data"
+    service = start(data, **place.environment)
     try:
-        with service.client() as client:
-            known = kinds(client)
         for _ in range(kills):
-            acknowledged = create_until_killed(service, known, choice.uniform(0.05, 1.5))
-            assert_whole(data)
-            service = start(data)
-            with service.client() as client:
-                lost = [i for i in acknowledged if client.get(f"/v1/classifiers/{i}").status_code != 200]
-                wrong = [
-                    identifier
-                    for identifier, kind in acknowledged.items()
-                    if identifier not in lost and not is_right(kind, classify(client, kind, identifier))
-                ]
-            assert not lost
-            assert not wrong
-            total += len(acknowledged)
+            wrong = write_until_killed(service, writers, choice.uniform(0.05, 1.5))
+            assert not wrong, wrong[:3]
+            service = start(data, **place.environment)
+            settle(service, writers)
+            assert_whole(Place(data, place.url), writers)
     finally:
         service.kill()
-    print(f"{kills} kills, {total} acknowledged classifiers, none lost, none half there")
+    total = sum(writer.acknowledged for writer in writers)
+    print(f"{kills} kills, {total} acknowledged changes, none lost, none applied by half")
     assert total > kills
