@@ -4,16 +4,19 @@ import asyncio
 import importlib
 import logging
 import pkgutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import TypedDict
 
 from fastapi import FastAPI, Request
+from prometheus_client import start_http_server
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
 from service import routes
+from service.access import Guard, allowed_hosts, check_exposure, cors
 from service.bodies import form_limits
 from service.catalog import Catalog
 from service.data_folder import held
@@ -22,7 +25,8 @@ from service.decoding import Decoder
 from service.dependencies import Services
 from service.docs_pages import add_docs
 from service.engine import Engine
-from service.middleware import BodyLimit, RequestId
+from service.metrics import Metrics
+from service.middleware import BodyLimit, RequestId, Watch
 from service.openapi import corrected_openapi
 from service.problems import add_problem_handlers
 from service.receipts import Receipts
@@ -66,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     forms = form_limits(settings.limits)
+    metrics = Metrics()
 
     app = FastAPI(
         title="kshot",
@@ -74,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("kshot"),
         openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, metrics),
         docs_url=None,
         redoc_url=None,
         form_limits={"max_files": forms["max_files"], "max_fields": forms["max_fields"]},
@@ -84,6 +89,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_docs(app)
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
+    app.add_middleware(Guard, hosts=allowed_hosts(settings), origins=settings.allowed_origins)
+    if settings.allowed_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings.allowed_origins))
+    app.add_middleware(Watch, metrics=metrics)
     app.add_middleware(RequestId)
     app.add_middleware(ServerTiming)
     app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]
@@ -95,11 +104,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        with held(settings):
-            services = await _services(settings)
+        check_exposure(settings)
+        with held(settings), _metrics_port(settings, metrics):
+            services = await _services(settings, metrics)
+            metrics.watch(services)
             services.engine.start()
             # In the background, so that /livez answers from the first moment.
             loading = asyncio.create_task(_load(services))
@@ -118,20 +129,39 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
     return lifespan
 
 
-async def _services(settings: Settings) -> Services:
+@contextmanager
+def _metrics_port(settings: Settings, metrics: Metrics) -> Iterator[None]:
+    """`/metrics` on a port of its own, where the settings say so."""
+    if settings.metrics_port is None:
+        yield
+        return
+    server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def _services(settings: Settings, metrics: Metrics) -> Services:
     limits = settings.limits
     database = await open_database(settings)
     receipts = Receipts(database, seconds=settings.idempotency_seconds, most=limits.idempotency_keys)
     return Services(
         settings=settings.model_copy(update={"device": pick_device(settings.device)}),
         catalog=Catalog(default=settings.default_model),
-        decoder=Decoder(threads=settings.threads, limits=limits),
+        decoder=Decoder(threads=settings.threads, limits=limits, metrics=metrics),
         engine=Engine(
-            max_pictures=limits.waiting_pictures, max_seconds=limits.request_seconds, threads=settings.threads
+            max_pictures=limits.waiting_pictures,
+            max_seconds=limits.request_seconds,
+            threads=settings.threads,
+            metrics=metrics,
         ),
         reporter=Reporter(threads=settings.threads),
         store=Store(database, receipts, state_cache_bytes=settings.state_cache_bytes),
         turns=Turns(),
+        metrics=metrics,
     )
 
 

@@ -1,6 +1,5 @@
 """The command `kshot`. What takes seconds to import is imported by the command that needs it."""
 
-import logging
 import signal
 import sys
 from importlib.metadata import version
@@ -39,6 +38,8 @@ def serve(
     """
     import uvicorn
 
+    from service import logs
+    from service.access import check_exposure
     from service.app import create_app
     from service.data_folder import held
     from service.protocol import BoundedHttp
@@ -47,7 +48,8 @@ def serve(
     given = {"host": host, "port": port, "models_dir": models_dir, "data_dir": data_dir, "device": device}
     with explained():
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        logs.configure(style=settings.log_format, level=settings.log_level)
+        check_exposure(settings)
         # uvicorn drains at SIGTERM and then raises it again: a stop that was asked for is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with held(settings):  # here too, so that a second process is told in one line

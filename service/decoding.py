@@ -18,6 +18,7 @@ from torch import Tensor
 from meta_core.errors import UndecodableImage
 from meta_core.preprocess import InputSpec, decode
 from service.errors import DeadlineExceeded, FieldError, UndecodablePictures, kind_of
+from service.metrics import Metrics
 from service.settings import Limits
 
 Encoded = bytes | str
@@ -35,10 +36,11 @@ _TURN_SECONDS = 0.1
 class Decoder:
     """Decodes pictures in a bounded pool of threads; large requests take turns with small ones, chunk by chunk."""
 
-    def __init__(self, *, threads: int, limits: Limits) -> None:
+    def __init__(self, *, threads: int, limits: Limits, metrics: Metrics | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._threads = threads
         self._limits = limits
+        self._metrics = metrics or Metrics()
 
     async def each(self, pictures: Sequence[Encoded], spec: InputSpec) -> list[Decoded]:
         """Each picture's array, or why there is none, in order.
@@ -46,6 +48,7 @@ class Decoder:
         Raises:
             DeadlineExceeded: they take longer than the limit.
         """
+        began = time.perf_counter()
         loop, turns, dropped = asyncio.get_running_loop(), asyncio.Semaphore(self._threads), threading.Event()
 
         async def chunk(start: int) -> list[Decoded]:
@@ -66,6 +69,7 @@ class Decoder:
             ) from error
         finally:
             dropped.set()  # where nobody waits any more, the threads stop at the next picture
+        self._metrics.decoded(time.perf_counter() - began)
         return [picture for part in chunks for picture in part]
 
     async def all(self, pictures: Sequence[Encoded], spec: InputSpec, *, loc: Sequence[Sequence[str | int]]) -> Tensor:

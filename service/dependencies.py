@@ -11,7 +11,8 @@ from service.callers import Caller
 from service.catalog import Catalog
 from service.decoding import Decoder
 from service.engine import Engine
-from service.errors import ClientLeft
+from service.errors import ClientLeft, DeviceLost, NotReady, ServiceError
+from service.metrics import Metrics
 from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
@@ -31,6 +32,15 @@ class Services:
     reporter: Reporter
     store: Store
     turns: Turns
+    metrics: Metrics
+
+    def not_ready(self) -> ServiceError | None:
+        """Why requests cannot be answered; None when they can."""
+        if self.engine.lost:
+            return DeviceLost(f"the device is lost: {self.engine.lost}", retry_after_seconds=10)
+        if reasons := self.catalog.reasons():
+            return NotReady(f"not ready: {'; '.join(reasons)}", retry_after_seconds=2)
+        return None
 
 
 def _services(request: Request) -> Services:

@@ -21,6 +21,7 @@ from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
+from service.metrics import Metrics
 from service.pace import Pace
 from service.scheduler import Job, Outcome, Scheduler, Slice
 from service.served import ServedModel
@@ -41,19 +42,30 @@ class Engine:
         max_pictures: pictures of all admitted requests; past them a request is refused.
         max_seconds: a job that took longer is dropped.
         threads: of one operation of torch on the CPU.
+        metrics: are told of every turn and job.
+
+    Attributes:
+        admitted: pictures of all admitted requests.
+        lost: why the device failed for good; None as long as it has not.
     """
 
-    def __init__(self, *, max_pictures: int, max_seconds: float, threads: int) -> None:
+    def __init__(self, *, max_pictures: int, max_seconds: float, threads: int, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
         # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
         self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
         self._long = ThreadPoolExecutor(1, "long", initializer=_stand_back)
         self._aside: set[asyncio.Task[None]] = set()
         self._max_pictures, self._max_seconds = max_pictures, max_seconds
-        self._admitted = 0
+        self.admitted = 0
         self._pace = Pace()
         self._worker: asyncio.Task[None] | None = None
         self.lost: str | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for the device."""
+        return len(self._scheduler)
 
     def start(self) -> None:
         """Begin to take jobs."""
@@ -78,17 +90,17 @@ class Engine:
         """
         if self.lost:
             raise DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
-        if self._admitted and self._admitted + pictures > self._max_pictures:
+        if self.admitted and self.admitted + pictures > self._max_pictures:
             raise Overloaded(
-                f"{self._admitted} pictures are being worked on and {pictures} more came; "
+                f"{self.admitted} pictures are being worked on and {pictures} more came; "
                 f"at most {self._max_pictures} are taken at once",
-                retry_after_seconds=max(1, math.ceil(self._admitted * self._pace.slowest)),
+                retry_after_seconds=max(1, math.ceil(self.admitted * self._pace.slowest)),
             )
-        self._admitted += pictures
+        self.admitted += pictures
         try:
             yield
         finally:
-            self._admitted -= pictures
+            self.admitted -= pictures
 
     async def adapt(
         self,
@@ -154,6 +166,7 @@ class Engine:
                     self._arrived.clear()
                     continue
                 began = time.perf_counter()
+                self._metrics.began_turn(slices)
                 try:
                     done, left = await loop.run_in_executor(self._thread, work, slices, self._pace.is_long)
                 # Were this task to end, every later request would wait for nothing while /readyz says ready.
@@ -190,6 +203,7 @@ class Engine:
         if job.future.done():
             return
         if isinstance(result, Outcome):
+            self._metrics.finished(job, result)
             job.future.set_result(result)
             return
         if isinstance(result, torch.AcceleratorError):
@@ -197,8 +211,11 @@ class Engine:
             self.lost = str(result)
             result = DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
         elif not isinstance(result, (MetaCoreError, ServiceError)):
-            logger.error("a job failed on %s", job.model.card.name, exc_info=result)
-            result = AdaptationFailed("the model failed on this request alone; others are not affected")
+            failure, result = (
+                result,
+                AdaptationFailed("the model failed on this request alone; others are not affected"),
+            )
+            result.__cause__ = failure  # so that the log has it beside the request's id
         job.future.set_exception(result)
 
 

@@ -20,6 +20,10 @@ class FieldError(NamedTuple):
     type: str
 
 
+class UnsafeSettings(Exception):
+    """The service would stand open to strangers; says which settings close it. It does not start."""
+
+
 class StorageError(Exception):
     """Nothing can be stored; says why. The service does not start, so no request is ever answered so."""
 
@@ -47,6 +51,14 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.errors = errors or []
         self.retry_after_seconds = retry_after_seconds
+
+
+class UnknownHost(ServiceError):
+    """The request names a host that is not this service's."""
+
+
+class ForeignOrigin(ServiceError):
+    """A web page of another site had a browser send a write."""
 
 
 class UnknownModel(ServiceError):
@@ -155,6 +167,8 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[type[Exception], Kind] = {
+    UnknownHost: Kind(421, "unknown_host", "The service does not answer for this host"),
+    ForeignOrigin: Kind(403, "foreign_origin", "Pages of other sites may not write"),
     UnknownModel: Kind(404, "unknown_model", "No such model"),
     UnknownClassifier: Kind(404, "unknown_classifier", "No such classifier"),
     UnknownExample: Kind(404, "unknown_example", "No such example"),

@@ -1,7 +1,12 @@
-"""What happens to every request before routing: an id, and a limit on its body. Plain ASGI: bodies stream through."""
+"""What happens to every request before routing: an id, a limit on its body, a line in the log and in the metrics.
 
+Plain ASGI: bodies stream through.
+"""
+
+import logging
 import re
 import secrets
+import time
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -9,9 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Kind
-from service.problems import problem_response
+from service.metrics import Metrics
+from service.problems import problem_response, route_of
+
+logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_PROBES = ("/livez", "/readyz", "/metrics")
 _TOO_LARGE = Kind(413, "too_large", "The request is over a limit")
 
 
@@ -36,6 +45,51 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+class Watch:
+    """Counts every answer, and logs it: the route as it is declared, never what the client wrote in it."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def send_watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            with self.metrics.in_flight.track_inprogress():
+                await self.app(scope, receive, send_watched)
+        finally:
+            # What nobody foresaw is answered by the framework's outermost layer, past this one.
+            self._tell(scope, status or 500, time.perf_counter() - began)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route, method = route_of(scope), scope["method"]
+        self.metrics.answered(route=route, method=method, status=status, seconds=seconds)
+        fields = {
+            "request_id": scope["state"]["request_id"],
+            "method": method,
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 4),
+        }
+        if code := scope["state"].get("problem_code"):
+            fields["code"] = code
+            if status in (429, 503):
+                self.metrics.shed(code)
+        level = logging.DEBUG if route in _PROBES else logging.INFO
+        logger.log(level, "%s %s %s", method, route, status, extra={"fields": fields})
 
 
 class BodyLimit:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from service.schemas import Problem
+from service.schemas import PROBLEM_DESCRIPTIONS, Problem
 
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = f"{_SCHEMAS}Problem"
@@ -35,19 +35,28 @@ def references(node: object) -> set[str]:
 def _corrected(document: dict[str, Any]) -> dict[str, Any]:
     document = deepcopy(document)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for operation in _operations(document):
+    for method, operation in _operations(document):
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
             _correct_form(form, schemas)
-        operation["responses"] = _with_problems(operation["responses"])
+        operation["responses"] = _with_problems(_refusals(method) | operation["responses"])
     return _without_validation_error(document)
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _refusals(method: str) -> dict[str, Any]:
+    """What any request may be answered before it comes to its route."""
+    statuses = (400, 421) if method in ("get", "head") else (400, 403, 421)
+    content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}
+    return {str(status): {"description": PROBLEM_DESCRIPTIONS[status], "content": content} for status in statuses}
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for section in ("paths", "webhooks"):
         for path_item in document.get(section, {}).values():
             # A path item also holds its summary, its parameters and its servers.
-            yield from (part for part in path_item.values() if isinstance(part, dict) and "responses" in part)
+            for method, part in path_item.items():
+                if isinstance(part, dict) and "responses" in part:
+                    yield method, part
 
 
 def _correct_form(form: dict[str, Any], schemas: dict[str, Any]) -> None:

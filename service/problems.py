@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
+from starlette.types import Scope
 
 from meta_core.errors import MetaCoreError
 from service.errors import FieldError, Kind, ServiceError, kind_of
@@ -15,8 +16,10 @@ from service.schemas import Problem, ProblemPart
 
 logger = logging.getLogger(__name__)
 
+BAD_REQUEST = Kind(400, "bad_request", "The request cannot be parsed")
+
 _HTTP_KINDS = {
-    400: Kind(400, "bad_request", "The request cannot be parsed"),
+    400: BAD_REQUEST,
     404: Kind(404, "not_found", "There is nothing here"),
     405: Kind(405, "method_not_allowed", "The path has no such method"),
     413: Kind(413, "too_large", "The request is over a limit"),
@@ -55,6 +58,7 @@ def problem_response(
 ) -> JSONResponse:
     """A problem document as an answer."""
     request_id = getattr(request.state, "request_id", "")
+    request.state.problem_code = kind.code  # for the log and the metrics
     # The outermost error handler answers past all middleware, so the id is set here too.
     return JSONResponse(
         problem_document(kind, detail, errors=errors, request_id=request_id).model_dump(),
@@ -62,6 +66,13 @@ def problem_response(
         headers={"X-Request-ID": request_id, **(headers or {})},
         media_type="application/problem+json",
     )
+
+
+def route_of(scope: Scope) -> str:
+    """The declared path of a request that has been routed, `/v1/models/{model}`: safe to log, and one of few."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    return str(scope["path"]) if "endpoint" in scope and not scope.get("path_params") else "unmatched"
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -129,8 +140,11 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 def _log(request: Request, error: Exception) -> None:
-    request_id = getattr(request.state, "request_id", "")
-    logger.error("request %s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+    request_id, route = getattr(request.state, "request_id", ""), route_of(request.scope)
+    fields = {"request_id": request_id, "method": request.method, "route": route}
+    logger.error(
+        "request %s: %s %s failed", request_id, request.method, route, exc_info=error, extra={"fields": fields}
+    )
 
 
 def _methods(request: Request) -> list[str]:

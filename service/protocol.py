@@ -4,13 +4,10 @@ import secrets
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import Kind
-from service.problems import problem_document
+from service.problems import BAD_REQUEST, problem_document
 
 MAX_HEAD_BYTES = 2**20
 """Of a request line with all headers; also of what may stand around the chunks of a body."""
-
-_KIND = Kind(400, "bad_request", "The request cannot be parsed")
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -40,7 +37,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Answer and hang up: where the next request would begin is not known."""
         request_id = secrets.token_hex(16)
         detail = f"{msg} Expected HTTP/1.1, a request line and headers, as RFC 9112 has it"
-        document = problem_document(_KIND, detail, request_id=request_id).model_dump_json().encode()
+        document = problem_document(BAD_REQUEST, detail, request_id=request_id).model_dump_json().encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
             f"x-request-id: {request_id}\r\ncontent-length: {len(document)}\r\n\r\n"

@@ -119,8 +119,8 @@ class Scheduler:
         """Put a job in line."""
         (self._classify if job.targets is None else self._create).append(job)
 
-    def __bool__(self) -> bool:
-        return bool(self._classify or self._create)
+    def __len__(self) -> int:
+        return len(self._classify) + len(self._create)
 
     def drain(self) -> list[Job]:
         """Take all jobs out."""

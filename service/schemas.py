@@ -355,11 +355,13 @@ class VersionOut(BaseModel):
 
 PROBLEM_DESCRIPTIONS = {
     400: "The body cannot be parsed, not UTF-8 for example.",
+    403: "You may not: `detail` says who may.",
     404: "There is no such thing.",
     405: "The path has no such method; `Allow` lists those it has.",
     409: "The classifier cannot be changed or asked like that; `code` says why.",
     412: "The classifier is not in the state that `If-Match` names.",
     413: "Over a limit of `GET /version`.",
+    421: "Not by this name of the service; `KSHOT_ALLOWED_HOSTS` says by which.",
     422: "The request was understood and is wrong; `detail` and `errors` say where.",
     500: "Something went wrong here; `request_id` finds it in the log.",
     503: "Not now; `Retry-After` says when.",

@@ -2,10 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several, joined by commas in the environment."""
 
 
 def _cores() -> int:
@@ -46,6 +54,13 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    auth: Literal["auto", "off"] = Field(default="auto", description="off: whoever reaches the service may do all")
+    allowed_hosts: Names = Field(default=(), description="names it is asked by, * for any; its own where unset")
+    allowed_origins: Names = Field(default=(), description="of web pages of other sites that may call it")
+    metrics_port: int | None = Field(default=None, ge=0, le=65535, description="/metrics there, and not on `port`")
+    metrics_host: str = "127.0.0.1"
+    log_format: Literal["auto", "json", "text"] = Field(default="auto", description="text on a terminal, else json")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     models_dir: Path = Field(default_factory=_models_dir)
     data_dir: Path = Path("data")
     database_url: SecretStr | None = Field(

@@ -12,7 +12,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from meta_core.errors import MetaCoreError
-from service.errors import StorageError
+from service.errors import StorageError, UnsafeSettings
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy
@@ -43,7 +43,7 @@ def explained() -> Iterator[None]:
     """Errors that are somebody's input end in one sentence and exit code 2, not in a traceback."""
     try:
         yield
-    except (MetaCoreError, StorageError, ValueError) as error:
+    except (MetaCoreError, StorageError, UnsafeSettings, ValueError) as error:
         if os.environ.get("KSHOT_TRACEBACK"):
             raise
         Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)

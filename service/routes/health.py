@@ -5,7 +5,6 @@ from importlib.metadata import version
 from fastapi import APIRouter
 
 from service.dependencies import ServicesDep
-from service.errors import DeviceLost, NotReady
 from service.schemas import Live, Ready, VersionOut, problems
 
 router = APIRouter(tags=["health"])
@@ -20,10 +19,8 @@ async def live() -> Live:
 @router.get("/readyz", operation_id="ready", summary="Are requests answered?", responses=problems(503))
 async def ready(services: ServicesDep) -> Ready:
     """200 once models are loaded; 503 with the reasons until then and once the device is lost."""
-    if services.engine.lost:
-        raise DeviceLost(f"the device is lost: {services.engine.lost}", retry_after_seconds=10)
-    if reasons := services.catalog.reasons():
-        raise NotReady(f"not ready: {'; '.join(reasons)}", retry_after_seconds=2)
+    if reason := services.not_ready():
+        raise reason
     return Ready(models=sorted(services.catalog.models), damaged_models=services.catalog.damaged)
 
 

@@ -147,6 +147,13 @@ def test_half_sent_requests_keep_nobody_else_waiting(target: Target) -> None:
     assert target.stored() == before
 
 
+@pytest.mark.parametrize("hosts", [b"", HOST * 2, HOST + b"Host: 127.0.0.1\r\n"])
+def test_a_request_names_its_host_once(target: Target, hosts: bytes) -> None:
+    with connected(target) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\n" + hosts + b"\r\n")
+        assert_refused(parsed(received(connection)), BAD, ["Host headers came; expected one"], target.service)
+
+
 @pytest.mark.parametrize("step", [1, 100])
 def test_a_slow_client_is_answered(target: Target, step: int) -> None:
     request = b"GET /v1/models HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
