@@ -15,8 +15,8 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ForeignOrigin, ServiceError, UnknownHost, UnsafeSettings, kind_of
-from service.problems import BAD_REQUEST, problem_response
+from service.errors import ForeignOrigin, ServiceError, UnknownHost, UnsafeSettings
+from service.problems import BAD_REQUEST, error_response, problem_response
 from service.settings import Settings
 
 ANY = "*"
@@ -95,7 +95,7 @@ class Guard:
             detail = f"{len(headers.getlist('host'))} Host headers came; expected one, the name that the client asked"
             answerer = problem_response(Request(scope), BAD_REQUEST, detail, headers={"Connection": "close"})
         elif error := self._unknown_host(headers.get("host")) or self._foreign(scope["method"], headers):
-            answerer = problem_response(Request(scope), kind_of(error), str(error))
+            answerer = error_response(Request(scope), error)
         await answerer(scope, receive, send)
 
     def _unknown_host(self, host: str | None) -> ServiceError | None:

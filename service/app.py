@@ -24,10 +24,12 @@ from service.database import open_database
 from service.decoding import Decoder
 from service.dependencies import Services
 from service.docs_pages import add_docs
+from service.drain import Drain, InFlight
 from service.engine import Engine
 from service.metrics import Metrics
-from service.middleware import BodyLimit, RequestId, Watch
+from service.middleware import BodyLimit, Doorkeeper, RequestId, Watch
 from service.openapi import corrected_openapi
+from service.patience import Patient
 from service.problems import add_problem_handlers
 from service.receipts import Receipts
 from service.reporting import Reporter
@@ -71,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     forms = form_limits(settings.limits)
     metrics = Metrics()
+    drain = Drain(notice_seconds=settings.drain_notice_seconds, max_seconds=settings.drain_seconds)
 
     app = FastAPI(
         title="kshot",
@@ -79,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("kshot"),
         openapi_tags=_TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings, metrics),
+        lifespan=_lifespan(settings, metrics, drain),
         docs_url=None,
         redoc_url=None,
         form_limits={"max_files": forms["max_files"], "max_fields": forms["max_fields"]},
@@ -88,7 +91,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(importlib.import_module(f"{routes.__name__}.{module.name}").router)
     add_docs(app)
     add_problem_handlers(app)
+    app.state.drain = drain
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
+    app.add_middleware(Patient, limits=settings.limits, drain=drain)
+    app.add_middleware(Doorkeeper)
+    app.add_middleware(InFlight, drain=drain)
     app.add_middleware(Guard, hosts=allowed_hosts(settings), origins=settings.allowed_origins)
     if settings.allowed_origins:
         app.add_middleware(CORSMiddleware, **cors(settings.allowed_origins))
@@ -104,12 +111,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def _lifespan(
+    settings: Settings, metrics: Metrics, drain: Drain
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         check_exposure(settings)
         with held(settings), _metrics_port(settings, metrics):
-            services = await _services(settings, metrics)
+            services = await _services(settings, metrics, drain)
             metrics.watch(services)
             services.engine.start()
             # In the background, so that /livez answers from the first moment.
@@ -144,7 +153,7 @@ def _metrics_port(settings: Settings, metrics: Metrics) -> Iterator[None]:
         thread.join()
 
 
-async def _services(settings: Settings, metrics: Metrics) -> Services:
+async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Services:
     limits = settings.limits
     database = await open_database(settings)
     receipts = Receipts(database, seconds=settings.idempotency_seconds, most=limits.idempotency_keys)
@@ -154,6 +163,7 @@ async def _services(settings: Settings, metrics: Metrics) -> Services:
         decoder=Decoder(threads=settings.threads, limits=limits, metrics=metrics),
         engine=Engine(
             max_pictures=limits.waiting_pictures,
+            max_waiting_seconds=limits.waiting_seconds,
             max_seconds=limits.request_seconds,
             threads=settings.threads,
             metrics=metrics,
@@ -162,6 +172,7 @@ async def _services(settings: Settings, metrics: Metrics) -> Services:
         store=Store(database, receipts, state_cache_bytes=settings.state_cache_bytes),
         turns=Turns(),
         metrics=metrics,
+        drain=drain,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
 from meta_core.support_summary import drop
+from service.admission import Lane
 from service.answers import Judgement, classification, refuse_if_all_bad, results
 from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
@@ -59,7 +60,7 @@ async def classify(
             Judgement(answers, await _nearest_stored(services, caller, queries, classifier_id, outcome)),
         )
 
-    async with services.engine.admit(len(queries.pictures)):
+    async with services.engine.admit(len(queries.pictures), lane=Lane.CLASSIFY):
         outcome, decoded, decode_seconds, judgement = await attended(request, predict())
     note(request, outcome.timings, decode_seconds=decode_seconds)
     return _answer(

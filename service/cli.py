@@ -42,6 +42,7 @@ def serve(
     from service.access import check_exposure
     from service.app import create_app
     from service.data_folder import held
+    from service.drain import DrainingServer
     from service.protocol import BoundedHttp
     from service.settings import Settings
 
@@ -53,15 +54,20 @@ def serve(
         # uvicorn drains at SIGTERM and then raises it again: a stop that was asked for is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with held(settings):  # here too, so that a second process is told in one line
-            uvicorn.run(
-                create_app(settings),
+            asgi = create_app(settings)
+            config = uvicorn.Config(
+                asgi,
                 host=settings.host,
                 port=settings.port,
-                timeout_graceful_shutdown=settings.drain_seconds,
+                timeout_graceful_shutdown=5,  # for what is left when the drain is over, to be told so
                 log_config=None,
                 access_log=False,
                 http=BoundedHttp,
             )
+            server = DrainingServer(config, drain=asgi.state.drain)
+            server.run()
+            if not server.started:
+                raise typer.Exit(3)
 
 
 @app.command()

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _CHUNK = 16
-_TURN_SECONDS = 0.1
+_TURN_SECONDS = 0.03
 
 
 class Decoder:

@@ -10,9 +10,11 @@ from fastapi import Depends, Request
 from service.callers import Caller
 from service.catalog import Catalog
 from service.decoding import Decoder
+from service.drain import Drain
 from service.engine import Engine
-from service.errors import ClientLeft, DeviceLost, NotReady, ServiceError
+from service.errors import ClientLeft, DeviceLost, Draining, NotReady, ServiceError
 from service.metrics import Metrics
+from service.patience import Patience
 from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
@@ -33,9 +35,12 @@ class Services:
     store: Store
     turns: Turns
     metrics: Metrics
+    drain: Drain
 
     def not_ready(self) -> ServiceError | None:
-        """Why requests cannot be answered; None when they can."""
+        """Why requests cannot be answered, or soon will not be; None when they can."""
+        if self.drain.began:
+            return Draining("the service is shutting down; send requests to another", retry_after_seconds=5)
         if self.engine.lost:
             return DeviceLost(f"the device is lost: {self.engine.lost}", retry_after_seconds=10)
         if reasons := self.catalog.reasons():
@@ -60,20 +65,27 @@ CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` returns, unless the client hangs up first: then the work is dropped.
+    """What `work` returns, unless the client hangs up first, or its time passes: then the work is dropped.
 
     Raises:
         ClientLeft: nobody reads the answer.
+        DeadlineExceeded: it took too long, for the service or for the client.
+        Draining: the process ends, and has waited long enough.
     """
+    patience = cast(Patience, request.state.patience)
+    seconds, too_late = patience.left()
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
+    ending = asyncio.ensure_future(patience.drain.over())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait({task, gone, ending}, timeout=max(0, seconds), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
             raise ClientLeft("the client hung up before it was answered")
-        return task.result()
+        raise ending.result() if ending.done() else too_late
     finally:
-        gone.cancel()
-        task.cancel()
+        for waiting in (task, gone, ending):
+            waiting.cancel()
 
 
 async def _hung_up(request: Request) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
-from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
+from service.admission import Admission, Lane
+from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
 from service.scheduler import Job, Outcome, Scheduler, Slice
@@ -40,27 +41,40 @@ class Engine:
 
     Args:
         max_pictures: pictures of all admitted requests; past them a request is refused.
+        max_waiting_seconds: a request that would wait longer is refused.
         max_seconds: a job that took longer is dropped.
         threads: of one operation of torch on the CPU.
         metrics: are told of every turn and job.
 
     Attributes:
-        admitted: pictures of all admitted requests.
         lost: why the device failed for good; None as long as it has not.
     """
 
-    def __init__(self, *, max_pictures: int, max_seconds: float, threads: int, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_pictures: int,
+        max_seconds: float,
+        threads: int,
+        max_waiting_seconds: float = math.inf,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._metrics = metrics or Metrics()
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
         # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
         self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
         self._long = ThreadPoolExecutor(1, "long", initializer=_stand_back)
         self._aside: set[asyncio.Task[None]] = set()
-        self._max_pictures, self._max_seconds = max_pictures, max_seconds
-        self.admitted = 0
+        self._max_seconds = max_seconds
+        self._admission = Admission(max_pictures=max_pictures, max_seconds=max_waiting_seconds)
         self._pace = Pace()
         self._worker: asyncio.Task[None] | None = None
         self.lost: str | None = None
+
+    @property
+    def admitted(self) -> int:
+        """Pictures of all admitted requests."""
+        return self._admission.pictures
 
     @property
     def waiting(self) -> int:
@@ -81,7 +95,7 @@ class Engine:
         self._long.shutdown(wait=True, cancel_futures=True)
 
     @asynccontextmanager
-    async def admit(self, pictures: int) -> AsyncIterator[None]:
+    async def admit(self, pictures: int, *, lane: Lane = Lane.CREATE) -> AsyncIterator[None]:
         """Hold room for a request's pictures from before they are decoded until it is answered.
 
         Raises:
@@ -90,17 +104,16 @@ class Engine:
         """
         if self.lost:
             raise DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
-        if self.admitted and self.admitted + pictures > self._max_pictures:
-            raise Overloaded(
-                f"{self.admitted} pictures are being worked on and {pictures} more came; "
-                f"at most {self._max_pictures} are taken at once",
-                retry_after_seconds=max(1, math.ceil(self.admitted * self._pace.slowest)),
-            )
-        self.admitted += pictures
-        try:
+        async with self._admission.admit(lane, pictures):
             yield
-        finally:
-            self.admitted -= pictures
+
+    def check_room(self, lane: Lane) -> None:
+        """Refuse a request of which nothing is known yet but what it is for.
+
+        Raises:
+            Overloaded: too much is before it.
+        """
+        self._admission.check(lane)
 
     async def adapt(
         self,

@@ -142,6 +142,14 @@ class DeadlineExceeded(ServiceError):
     """The request took longer than the service allows and was dropped."""
 
 
+class BodyTooSlow(ServiceError):
+    """A body did not come in time."""
+
+
+class Draining(ServiceError):
+    """The process was asked to end."""
+
+
 class DeviceLost(ServiceError):
     """The device failed for good; this process answers nothing more."""
 
@@ -192,6 +200,8 @@ KINDS: dict[type[Exception], Kind] = {
     NotReady: Kind(503, "not_ready", "The service is starting"),
     Overloaded: Kind(503, "overloaded", "The service has all it can do"),
     DeadlineExceeded: Kind(503, "deadline_exceeded", "The request took too long"),
+    BodyTooSlow: Kind(408, "body_too_slow", "The body did not come in time"),
+    Draining: Kind(503, "draining", "The service is shutting down"),
     DeviceLost: Kind(503, "device_lost", "The device failed"),
     StoreUnavailable: Kind(503, "store_unavailable", "The database does not answer"),
     ClientLeft: Kind(499, "client_left", "The client hung up"),

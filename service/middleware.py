@@ -13,14 +13,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Kind
+from service.admission import Lane
+from service.errors import Kind, ServiceError
 from service.metrics import Metrics
-from service.problems import problem_response, route_of
+from service.problems import error_response, problem_response, route_of
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROBES = ("/livez", "/readyz", "/metrics")
+_WORK = re.compile(r"/v1/classif(y|iers)(/|$)")
+_OF_A_CLASSIFIER = re.compile(r"/v1/classifiers/[^/]+/classify(/upload)?")
 _TOO_LARGE = Kind(413, "too_large", "The request is over a limit")
 
 
@@ -90,6 +93,24 @@ class Watch:
                 self.metrics.shed(code)
         level = logging.DEBUG if route in _PROBES else logging.INFO
         logger.log(level, "%s %s %s", method, route, status, extra={"fields": fields})
+
+
+class Doorkeeper:
+    """Refuses, before a body is read, what could not be worked on anyway: that refusing costs least."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        answerer = self.app
+        if scope["type"] == "http" and scope["method"] == "POST" and _WORK.match(scope["path"]):
+            lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(scope["path"]) else Lane.CREATE
+            try:
+                scope["state"]["services"].engine.check_room(lane)
+            except ServiceError as error:
+                answerer = error_response(Request(scope), error)
+        await answerer(scope, receive, send)
 
 
 class BodyLimit:

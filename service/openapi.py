@@ -11,6 +11,13 @@ from service.schemas import PROBLEM_DESCRIPTIONS, Problem
 
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = f"{_SCHEMAS}Problem"
+_TIMEOUT = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "Seconds after which you will not wait any more: the work is then dropped, not done.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "example": 10,
+}
 
 
 def corrected_openapi(app: FastAPI) -> dict[str, Any]:
@@ -39,13 +46,15 @@ def _corrected(document: dict[str, Any]) -> dict[str, Any]:
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
             _correct_form(form, schemas)
+        if method not in ("get", "head", "delete"):
+            operation.setdefault("parameters", []).append(_TIMEOUT)
         operation["responses"] = _with_problems(_refusals(method) | operation["responses"])
     return _without_validation_error(document)
 
 
 def _refusals(method: str) -> dict[str, Any]:
     """What any request may be answered before it comes to its route."""
-    statuses = (400, 421) if method in ("get", "head") else (400, 403, 421)
+    statuses = (400, 421, 503) if method in ("get", "head") else (400, 403, 408, 421, 422, 503)
     content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}
     return {str(status): {"description": PROBLEM_DESCRIPTIONS[status], "content": content} for status in statuses}
 

@@ -20,11 +20,6 @@ class Pace:
         self._per_picture: dict[ServedModel, float] = defaultdict(lambda: 0.001)
         self._per_pass: dict[ServedModel, float] = defaultdict(lambda: 0.001)
 
-    @property
-    def slowest(self) -> float:
-        """Seconds that a picture takes on the slowest model."""
-        return max(self._per_picture.values(), default=0.001)
-
     def budget(self, model: ServedModel) -> int:
         """How much of a model's work goes into one turn: pictures or, where jobs are taken whole, passes."""
         if not model.learner.encodes:

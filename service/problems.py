@@ -84,7 +84,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unknown)
 
 
-async def _known(request: Request, error: Exception) -> Response:
+def error_response(request: Request, error: Exception) -> JSONResponse:
+    """A known error as an answer."""
     kind, errors, headers = kind_of(error), [], {}
     if isinstance(error, ServiceError):
         errors = error.errors
@@ -93,6 +94,10 @@ async def _known(request: Request, error: Exception) -> Response:
     if kind.status >= 500 and not headers:
         _log(request, error)
     return problem_response(request, kind, str(error), errors=errors, headers=headers)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    return error_response(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -122,6 +127,10 @@ def _part(error: dict[str, Any]) -> FieldError:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (narrows the handler's declared type)
+    if isinstance(error.__cause__, ServiceError):  # raised while the body was read, which FastAPI calls a 400
+        answer = error_response(request, error.__cause__)
+        answer.headers["Connection"] = "close"  # the rest of the body is not read
+        return answer
     kind = _HTTP_KINDS.get(error.status_code, Kind(error.status_code, "http_error", "The request was refused"))
     detail, headers = str(error.detail), dict(error.headers or {})
     if kind.status == 404:

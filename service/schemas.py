@@ -358,6 +358,7 @@ PROBLEM_DESCRIPTIONS = {
     403: "You may not: `detail` says who may.",
     404: "There is no such thing.",
     405: "The path has no such method; `Allow` lists those it has.",
+    408: "The body did not come in time.",
     409: "The classifier cannot be changed or asked like that; `code` says why.",
     412: "The classifier is not in the state that `If-Match` names.",
     413: "Over a limit of `GET /version`.",

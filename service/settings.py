@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -44,7 +44,11 @@ class Limits(BaseModel):
     waiting_pictures: int = Field(
         default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
     )
+    waiting_seconds: float = Field(
+        default=5.0, gt=0, description="that a request would wait behind others; past it requests are answered 503"
+    )
     request_seconds: float = Field(default=60.0, gt=0, description="a request's work is dropped after so long")
+    body_seconds: float = Field(default=120.0, gt=0, description="a request's body must have come after so long")
 
 
 class Settings(BaseSettings):
@@ -76,4 +80,14 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(default=60.0, gt=0, description="between two removals of what has expired")
     state_cache_bytes: int = Field(default=256 * 2**20, ge=0, description="of adapted states kept in memory")
     drain_seconds: int = Field(default=20, ge=0, description="how long requests in flight may still take at shutdown")
+    drain_notice_seconds: int = Field(
+        default=0, ge=0, description="of those, how long new requests are taken while /readyz says 503 already"
+    )
     limits: Limits = Limits()
+    request_seconds: float | None = Field(default=None, gt=0, description="short for the limit of that name")
+
+    @model_validator(mode="after")
+    def _short(self) -> Self:
+        if self.request_seconds is not None:
+            self.limits = self.limits.model_copy(update={"request_seconds": self.request_seconds})
+        return self

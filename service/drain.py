@@ -1,0 +1,111 @@
+"""How the process ends when it is asked to: what is in flight is finished, within a bound, and nothing new begun."""
+
+import asyncio
+import signal
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import Draining
+from service.problems import error_response
+
+_ALWAYS = frozenset(("/livez", "/readyz", "/metrics", "/version"))
+
+
+class Drain:
+    """Whether the process is ending, and whether it may end now.
+
+    Args:
+        notice_seconds: during which requests are still taken, so that a balancer which reads `/readyz` sends none any
+            more when they are not.
+        max_seconds: that the ending may take, notice and all.
+    """
+
+    def __init__(self, *, notice_seconds: float, max_seconds: float) -> None:
+        self._notice_seconds, self._max_seconds = notice_seconds, max_seconds
+        self._began: float | None = None
+        self._over = asyncio.Event()
+        self.in_flight = 0
+
+    @property
+    def began(self) -> bool:
+        """Whether the process is ending: `/readyz` says so."""
+        return self._began is not None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether new requests are refused."""
+        return self._began is not None and time.monotonic() - self._began >= self._notice_seconds
+
+    def begin(self) -> None:
+        """Begin to end."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def done(self) -> bool:
+        """Whether the process may end: nothing is in flight, or time is up, in which case what is left fails."""
+        if self._began is None:
+            return False
+        if time.monotonic() - self._began >= self._max_seconds:
+            self._over.set()
+            return True
+        return self.refuses and self.in_flight == 0
+
+    async def over(self) -> Draining:
+        """The error of the requests that were not finished when time was up, once it is."""
+        await self._over.wait()
+        return Draining(
+            "the service is shutting down and could not finish this request; ask again", retry_after_seconds=2
+        )
+
+
+class InFlight:
+    """Counts what is in flight, and refuses what comes once the process ends."""
+
+    def __init__(self, app: ASGIApp, *, drain: Drain) -> None:
+        self.app = app
+        self.drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+            await self.app(scope, receive, send)
+            return
+        if self.drain.refuses:
+            error = Draining("the service is shutting down; ask again", retry_after_seconds=2)
+            await error_response(Request(scope), error)(scope, receive, send)
+            return
+        self.drain.in_flight += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.drain.in_flight -= 1
+
+
+class DrainingServer(uvicorn.Server):
+    """Goes on listening after SIGTERM until nothing is in flight: uvicorn's own would refuse even `/livez` at once.
+
+    Args:
+        config: uvicorn's.
+        drain: the app's.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins to drain; a second one, or an interrupt, ends at once."""
+        if sig == signal.SIGTERM and not self._drain.began:
+            self._drain.begin()
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if self._drain.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
