@@ -15,7 +15,7 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ForeignOrigin, ServiceError, UnknownHost, UnsafeSettings
+from service.errors import ForeignOrigin, ServiceError, UnknownHost
 from service.problems import BAD_REQUEST, error_response, problem_response
 from service.settings import Settings
 
@@ -43,22 +43,21 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def always_keyed(settings: Settings) -> bool:
+    """Whether requests must show a key from the first one on."""
+    return settings.auth == "keys" or (settings.auth == "auto" and not is_loopback(settings.host))
+
+
 def allowed_hosts(settings: Settings) -> tuple[str, ...]:
-    """The names of `KSHOT_ALLOWED_HOSTS`, else this machine's own. Addresses are taken anyway: nobody rebinds one."""
-    return tuple(settings.allowed_hosts) or ("localhost", settings.host.lower(), socket.gethostname().lower())
+    """The names of `KSHOT_ALLOWED_HOSTS`, else this machine's own. Addresses are taken anyway: nobody rebinds one.
 
-
-def check_exposure(settings: Settings) -> None:
-    """Do not let strangers in unless that was said aloud.
-
-    Raises:
-        UnsafeSettings: the address is not loopback, and nobody needs a key.
+    Where keys are needed any name is taken: a page that is read by a name of its own has no key.
     """
-    if settings.auth != "off" and not is_loopback(settings.host):
-        raise UnsafeSettings(
-            f"bound to {settings.host} everybody who reaches it could use it, as there are no keys; bind it to "
-            "127.0.0.1 (KSHOT_HOST), or set KSHOT_AUTH=off to let everybody in"
-        )
+    if settings.allowed_hosts:
+        return settings.allowed_hosts
+    if always_keyed(settings):
+        return (ANY,)
+    return ("localhost", settings.host.lower(), socket.gethostname().lower())
 
 
 def cors(origins: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
 from service import routes
-from service.access import Guard, allowed_hosts, check_exposure, cors
+from service.access import Guard, allowed_hosts, always_keyed, cors
+from service.authentication import Authenticated, check_exposure
 from service.bodies import form_limits
 from service.catalog import Catalog
 from service.data_folder import held
@@ -26,6 +27,8 @@ from service.dependencies import Services
 from service.docs_pages import add_docs
 from service.drain import Drain, InFlight
 from service.engine import Engine
+from service.errors import UnsafeSettings
+from service.keys import Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Doorkeeper, RequestId, Watch
 from service.openapi import corrected_openapi
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.drain = drain
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
     app.add_middleware(Patient, limits=settings.limits, drain=drain)
+    app.add_middleware(Authenticated)
     app.add_middleware(Doorkeeper)
     app.add_middleware(InFlight, drain=drain)
     app.add_middleware(Guard, hosts=allowed_hosts(settings), origins=settings.allowed_origins)
@@ -102,7 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Watch, metrics=metrics)
     app.add_middleware(RequestId)
     app.add_middleware(ServerTiming)
-    app.openapi = lambda: corrected_openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: corrected_openapi(app, keys_needed=always_keyed(settings))  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> RedirectResponse:
@@ -116,7 +120,6 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        check_exposure(settings)
         with held(settings), _metrics_port(settings, metrics):
             services = await _services(settings, metrics, drain)
             metrics.watch(services)
@@ -156,6 +159,12 @@ def _metrics_port(settings: Settings, metrics: Metrics) -> Iterator[None]:
 async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Services:
     limits = settings.limits
     database = await open_database(settings)
+    keys = Keys(database)
+    try:
+        await check_exposure(settings, keys)
+    except UnsafeSettings:
+        await database.close()
+        raise
     receipts = Receipts(database, seconds=settings.idempotency_seconds, most=limits.idempotency_keys)
     return Services(
         settings=settings.model_copy(update={"device": pick_device(settings.device)}),
@@ -170,6 +179,7 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
         ),
         reporter=Reporter(threads=settings.threads),
         store=Store(database, receipts, state_cache_bytes=settings.state_cache_bytes),
+        keys=keys,
         turns=Turns(),
         metrics=metrics,
         drain=drain,

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from service.commands.calibrate import calibrate
 from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
 from service.commands.evaluate import evaluate
+from service.commands.keys import keys
 from service.commands.models import models
 from service.commands.report import report
 
@@ -39,8 +41,10 @@ def serve(
     import uvicorn
 
     from service import logs
-    from service.access import check_exposure
+    from service.access import is_loopback
     from service.app import create_app
+    from service.authentication import check_exposure
+    from service.commands.keys import with_keys
     from service.data_folder import held
     from service.drain import DrainingServer
     from service.protocol import BoundedHttp
@@ -50,10 +54,11 @@ def serve(
     with explained():
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         logs.configure(style=settings.log_format, level=settings.log_level)
-        check_exposure(settings)
         # uvicorn drains at SIGTERM and then raises it again: a stop that was asked for is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with held(settings):  # here too, so that a second process is told in one line
+            if not is_loopback(settings.host):  # here too, so that it is told in one line
+                with_keys(settings, partial(check_exposure, settings))
             asgi = create_app(settings)
             config = uvicorn.Config(
                 asgi,
@@ -98,6 +103,7 @@ app.command()(compare)
 app.command()(calibrate)
 app.command()(report)
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from service.classifier import Classifier, Labels
 from service.dependencies import Services, attended
 from service.described import described
 from service.idempotency import receipt_for
+from service.quota import check_quota
 from service.schemas import ClassifierOut
 from service.support import Made, Support, check_adaptation, check_metadata, made_of
 from service.timing import note
@@ -34,6 +35,7 @@ async def create(
     labels = Labels.of(support.labels, limits)
     check_adaptation(candidates.models, labels, options, limits)
     check_metadata(metadata, limits)
+    await check_quota(services, caller)
 
     async def work() -> tuple[Adapted, Made]:
         adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)

@@ -13,6 +13,7 @@ from service.decoding import Decoder
 from service.drain import Drain
 from service.engine import Engine
 from service.errors import ClientLeft, DeviceLost, Draining, NotReady, ServiceError
+from service.keys import Keys
 from service.metrics import Metrics
 from service.patience import Patience
 from service.reporting import Reporter
@@ -33,6 +34,7 @@ class Services:
     engine: Engine
     reporter: Reporter
     store: Store
+    keys: Keys
     turns: Turns
     metrics: Metrics
     drain: Drain
@@ -57,8 +59,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 async def caller_of(request: Request) -> Caller:
     """Who sent the request; asked by routes, and before them by what answers a request without its route."""
-    del request  # until there are keys, everybody is one tenant
-    return Caller()
+    return cast(Caller, request.state.caller)
 
 
 CallerDep = Annotated[Caller, Depends(caller_of)]

@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Draining
-from service.problems import error_response
+from service.problems import error_response, path_of
 
 _ALWAYS = frozenset(("/livez", "/readyz", "/metrics", "/version"))
 
@@ -71,7 +71,7 @@ class InFlight:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+        if scope["type"] != "http" or path_of(scope) in _ALWAYS:
             await self.app(scope, receive, send)
             return
         if self.drain.refuses:

@@ -43,14 +43,21 @@ class ServiceError(Exception):
         detail: that text.
         errors: the parts of the request that are wrong, if several or in a certain place.
         retry_after_seconds: when to ask again, where asking again helps.
+        headers: further ones of the answer.
     """
 
     def __init__(
-        self, detail: str, *, errors: list[FieldError] | None = None, retry_after_seconds: int | None = None
+        self,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        retry_after_seconds: int | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.errors = errors or []
         self.retry_after_seconds = retry_after_seconds
+        self.headers = headers or {}
 
 
 class UnknownHost(ServiceError):
@@ -59,6 +66,30 @@ class UnknownHost(ServiceError):
 
 class ForeignOrigin(ServiceError):
     """A web page of another site had a browser send a write."""
+
+
+class MissingKey(ServiceError):
+    """A key is needed, and none came."""
+
+
+class InvalidKey(ServiceError):
+    """What came is no key of this service, or was revoked."""
+
+
+class MissingScope(ServiceError):
+    """The key is not for this."""
+
+
+class RateLimited(ServiceError):
+    """The key asks more often than it may."""
+
+
+class QuotaExceeded(ServiceError):
+    """The tenant has as many classifiers as it may."""
+
+
+class UnknownKey(ValueError):
+    """There is no such key to revoke."""
 
 
 class UnknownModel(ServiceError):
@@ -177,6 +208,11 @@ class Kind(NamedTuple):
 KINDS: dict[type[Exception], Kind] = {
     UnknownHost: Kind(421, "unknown_host", "The service does not answer for this host"),
     ForeignOrigin: Kind(403, "foreign_origin", "Pages of other sites may not write"),
+    MissingKey: Kind(401, "missing_key", "A key is needed"),
+    InvalidKey: Kind(401, "invalid_key", "The key is not good"),
+    MissingScope: Kind(403, "missing_scope", "The key is not for this"),
+    RateLimited: Kind(429, "rate_limited", "Too many requests of one key"),
+    QuotaExceeded: Kind(429, "quota_exceeded", "No room for another classifier"),
     UnknownModel: Kind(404, "unknown_model", "No such model"),
     UnknownClassifier: Kind(404, "unknown_classifier", "No such classifier"),
     UnknownExample: Kind(404, "unknown_example", "No such example"),

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.admission import Lane
 from service.errors import Kind, ServiceError
 from service.metrics import Metrics
-from service.problems import error_response, problem_response, route_of
+from service.problems import error_response, path_of, problem_response, route_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ class Doorkeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         answerer = self.app
-        if scope["type"] == "http" and scope["method"] == "POST" and _WORK.match(scope["path"]):
-            lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(scope["path"]) else Lane.CREATE
+        if scope["type"] == "http" and scope["method"] == "POST" and _WORK.match(path_of(scope)):
+            lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(path_of(scope)) else Lane.CREATE
             try:
                 scope["state"]["services"].engine.check_room(lane)
             except ServiceError as error:

@@ -7,10 +7,15 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from service.callers import Scope, needed_scope
 from service.schemas import PROBLEM_DESCRIPTIONS, Problem
 
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = f"{_SCHEMAS}Problem"
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `Authorization: Bearer KEY`."},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in a header."},
+}
 _TIMEOUT = {
     "name": "X-Request-Timeout",
     "in": "header",
@@ -20,14 +25,19 @@ _TIMEOUT = {
 }
 
 
-def corrected_openapi(app: FastAPI) -> dict[str, Any]:
-    """The app's document, made once, and again when routes were added since."""
+def corrected_openapi(app: FastAPI, *, keys_needed: bool = True) -> dict[str, Any]:
+    """The app's document, made once, and again when routes were added since.
+
+    Args:
+        app: whose.
+        keys_needed: whether it is certain that requests must show a key.
+    """
     cached = app.openapi_schema
     # The class's method, as the app's own may be this function. It hands back `app.openapi_schema` as long as that is
     # current, and that one is corrected already.
     document = FastAPI.openapi(app)
     if document is not cached:
-        app.openapi_schema = document = _corrected(document)
+        app.openapi_schema = document = _corrected(document, keys_needed=keys_needed)
     return document
 
 
@@ -39,33 +49,41 @@ def references(node: object) -> set[str]:
     return set().union(*map(references, children))
 
 
-def _corrected(document: dict[str, Any]) -> dict[str, Any]:
+def _corrected(document: dict[str, Any], *, keys_needed: bool) -> dict[str, Any]:
     document = deepcopy(document)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for method, operation in _operations(document):
+    for path, method, operation in _operations(document):
+        scope = needed_scope(method, path)
+        if scope is not None:
+            operation["security"] = [{name: [scope.value]} for name in _SECURITY_SCHEMES] + [{}] * (not keys_needed)
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
             _correct_form(form, schemas)
         if method not in ("get", "head", "delete"):
             operation.setdefault("parameters", []).append(_TIMEOUT)
-        operation["responses"] = _with_problems(_refusals(method) | operation["responses"])
+        operation["responses"] = _with_problems(_refusals(method, scope) | operation["responses"])
+    document["components"]["securitySchemes"] = _SECURITY_SCHEMES
     return _without_validation_error(document)
 
 
-def _refusals(method: str) -> dict[str, Any]:
+def _refusals(method: str, scope: Scope | None) -> dict[str, Any]:
     """What any request may be answered before it comes to its route."""
-    statuses = (400, 421, 503) if method in ("get", "head") else (400, 403, 408, 421, 422, 503)
+    statuses = {400, 421, 503}
+    statuses |= set() if scope is None else {401, 403, 429}
+    statuses |= set() if method in ("get", "head") else {403, 408, 422}
     content = {"application/problem+json": {"schema": {"$ref": _PROBLEM}}}
-    return {str(status): {"description": PROBLEM_DESCRIPTIONS[status], "content": content} for status in statuses}
+    return {
+        str(status): {"description": PROBLEM_DESCRIPTIONS[status], "content": content} for status in sorted(statuses)
+    }
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for section in ("paths", "webhooks"):
-        for path_item in document.get(section, {}).values():
+        for path, path_item in document.get(section, {}).items():
             # A path item also holds its summary, its parameters and its servers.
             for method, part in path_item.items():
                 if isinstance(part, dict) and "responses" in part:
-                    yield method, part
+                    yield path, method, part
 
 
 def _correct_form(form: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -68,11 +68,18 @@ def problem_response(
     )
 
 
+def path_of(scope: Scope) -> str:
+    """The path that routes are matched against: without the prefix under which a proxy serves the app."""
+    root = str(scope.get("root_path", "")).rstrip("/")
+    path = str(scope["path"])
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
 def route_of(scope: Scope) -> str:
     """The declared path of a request that has been routed, `/v1/models/{model}`: safe to log, and one of few."""
     if "route" in scope:
         return str(scope["route"].path)
-    return str(scope["path"]) if "endpoint" in scope and not scope.get("path_params") else "unmatched"
+    return path_of(scope) if "endpoint" in scope and not scope.get("path_params") else "unmatched"
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -88,7 +95,7 @@ def error_response(request: Request, error: Exception) -> JSONResponse:
     """A known error as an answer."""
     kind, errors, headers = kind_of(error), [], {}
     if isinstance(error, ServiceError):
-        errors = error.errors
+        errors, headers = error.errors, dict(error.headers)
         if error.retry_after_seconds is not None:
             headers["Retry-After"] = str(error.retry_after_seconds)
     if kind.status >= 500 and not headers:

@@ -52,9 +52,9 @@ def from_row(row: dict[str, Any]) -> Classifier:
         options=row["options"],
         labels=tuple(row["labels"]),
         shots=tuple(row["shots"]),
-        created_at=_time(row["created_us"]),
-        updated_at=_time(row["updated_us"]),
-        expires_at=None if row["expires_us"] is None else _time(row["expires_us"]),
+        created_at=from_microseconds(row["created_us"]),
+        updated_at=from_microseconds(row["updated_us"]),
+        expires_at=None if row["expires_us"] is None else from_microseconds(row["expires_us"]),
         metadata=row["metadata"],
         report=row["report"],
     )
@@ -140,5 +140,6 @@ def to_microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def _time(microseconds: int) -> datetime:
+def from_microseconds(microseconds: int) -> datetime:
+    """The time that is so many microseconds after 1970, UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)

@@ -355,7 +355,8 @@ class VersionOut(BaseModel):
 
 PROBLEM_DESCRIPTIONS = {
     400: "The body cannot be parsed, not UTF-8 for example.",
-    403: "You may not: `detail` says who may.",
+    401: "A key is needed, or the one that came is not good.",
+    403: "You may not: the key is not for this, or a page of another site asked.",
     404: "There is no such thing.",
     405: "The path has no such method; `Allow` lists those it has.",
     408: "The body did not come in time.",
@@ -364,6 +365,7 @@ PROBLEM_DESCRIPTIONS = {
     413: "Over a limit of `GET /version`.",
     421: "Not by this name of the service; `KSHOT_ALLOWED_HOSTS` says by which.",
     422: "The request was understood and is wrong; `detail` and `errors` say where.",
+    429: "More than the key may ask, or keep; `Retry-After` says when again.",
     500: "Something went wrong here; `request_id` finds it in the log.",
     503: "Not now; `Retry-After` says when.",
 }

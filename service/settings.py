@@ -41,6 +41,8 @@ class Limits(BaseModel):
     )
     metadata_bytes: int = Field(default=16_384, ge=2, description="a classifier's metadata as JSON")
     idempotency_keys: int = Field(default=10_000, ge=1, description="remembered of one tenant; the oldest go first")
+    classifiers: int | None = Field(default=None, ge=1, description="of a tenant, unless its key says otherwise")
+    requests_per_minute: int | None = Field(default=None, ge=1, description="of a key, unless it says otherwise")
     waiting_pictures: int = Field(
         default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
     )
@@ -58,7 +60,11 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    auth: Literal["auto", "off"] = Field(default="auto", description="off: whoever reaches the service may do all")
+    auth: Literal["auto", "keys", "off"] = Field(
+        default="auto",
+        description="keys: each request shows one; off: whoever reaches the service may do all; auto: keys where the "
+        "address is not loopback, or once a key has been made",
+    )
     allowed_hosts: Names = Field(default=(), description="names it is asked by, * for any; its own where unset")
     allowed_origins: Names = Field(default=(), description="of web pages of other sites that may call it")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="/metrics there, and not on `port`")

@@ -73,3 +73,19 @@ class ReceiptRow(Base):
     status: Mapped[int]
     headers: Mapped[dict[str, Any]] = mapped_column(JSON)
     body: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeyRow(Base):
+    """A key, as a hash of its text; `revoked_us` is null as long as it is good."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(200))
+    scopes: Mapped[list[Any]] = mapped_column(JSON)
+    requests_per_minute: Mapped[int | None]
+    max_classifiers: Mapped[int | None] = mapped_column(BigInteger)
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    revoked_us: Mapped[int | None] = mapped_column(BigInteger)
