@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-training clean
+.PHONY: help install demo serve test test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +31,10 @@ serve: install ## serve the shipped models on http://127.0.0.1:8000 until interr
 test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TEST_DATA) is
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
-test-soak: install ## long forms: 64 clients for a minute, 50 kills
+test-faults: install ## kills, restarts, replicas, minutes of load (about a quarter of an hour)
+	$(BIN)/python -m pytest -m faults -s
+
+soak: install ## their long forms: 200 kills on each database, half an hour of load, 100,000 classifiers (hours)
 	$(BIN)/python -m pytest -m soak -s
 
 test-browser: install ## /docs and /redoc in a real Chromium, which must be on the PATH

@@ -4,7 +4,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -17,8 +17,15 @@ MOST = 3
 ASKED = 0.3
 """Share of changes after which the classifier is also asked, and held against one made anew."""
 
+
+class Asks(Protocol):
+    """What a writer needs of a client."""
+
+    def request(self, method: str, url: str, *, json: Any = None, headers: Any = None) -> httpx.Response: ...
+
+
 Pair = tuple[int, int]
-"""A label, and the number of the digit that is shown for it."""
+"""A label, and the number of the digit that is shown for it; plus 1000 × (1 + digit) where that is another's."""
 
 Pairs = tuple[Pair, ...]
 
@@ -54,7 +61,7 @@ class Writer:
     """
 
     seed: int
-    clients: Sequence[httpx.Client]
+    clients: Sequence[Asks]
     histories: list[History] = field(default_factory=list)
     acknowledged: int = 0
 
@@ -131,7 +138,8 @@ class Writer:
         pairs = _pairs(history)
         place, label = self._choice.randrange(len(pairs)), self._choice.choice(LABELS)
         # The picture stays; only what it is called changes.
-        changed = (*pairs[:place], (label, pairs[place][1] + 1000 * (1 + _shown(pairs[place]))), *pairs[place + 1 :])
+        picture = pairs[place][1] % 1000 + 1000 * (1 + _shown(pairs[place]))
+        changed = (*pairs[:place], (label, picture), *pairs[place + 1 :])
         self._change(history, changed, "PATCH", f"/examples/{self._ids(history)[place]}", {"label": str(label)})
 
     def _forget(self, history: History) -> None:

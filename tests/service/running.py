@@ -68,14 +68,16 @@ def free_port() -> int:
         return port
 
 
-def start(data_dir: Path, *, models_dir: Path | None = None, wait: bool = True, **environment: str) -> Service:
-    """`kshot serve` on a free port, with the models for drawings if not told otherwise; settings as environment."""
+def start(
+    data_dir: Path, *, models_dir: Path | None = None, wait: bool = True, port: int | None = None, **environment: str
+) -> Service:
+    """`kshot serve`, on a free port and with the models for drawings if not told otherwise; settings as environment."""
     # Beside other tests there are fewer cores than threads, where OpenMP's busy waiting takes ten times as long.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | environment
     if models_dir is None:
         models_dir = drawings()
         environment = {"KSHOT_DEFAULT_MODEL": "omniglot-protonet"} | environment
-    port = free_port()
+    port = port or free_port()
     log = data_dir.with_name(f"{data_dir.name}-{port}.log")
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
     command += ["--data-dir", str(data_dir), "--models-dir", str(models_dir), "--device", "cpu"]

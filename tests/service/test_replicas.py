@@ -1,21 +1,28 @@
 """Two replicas on one PostgreSQL are one service: what one acknowledged the other answers by, at once."""
 
+import contextlib
+import itertools
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.service.histories import Writer
 from tests.service.postgres import Server
-from tests.service.running import b64, digits, running
+from tests.service.running import Service, b64, digits, running, start
 
 WRITERS = 8
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(10, marks=pytest.mark.faults), pytest.param(120, marks=pytest.mark.soak)]
+)
 def test_no_answer_contradicts_the_order_of_acknowledged_changes(
     postgres: Server, tmp_path: Path, seconds: float
 ) -> None:
@@ -38,6 +45,7 @@ def test_no_answer_contradicts_the_order_of_acknowledged_changes(
     assert min(acknowledged) > 0
 
 
+@pytest.mark.faults
 def test_of_two_who_change_the_same_classifier_at_once_both_are_seen(postgres: Server, tmp_path: Path) -> None:
     place = {"KSHOT_DATABASE_URL": postgres.new_database()}
     with (
@@ -68,3 +76,67 @@ def test_of_two_who_change_the_same_classifier_at_once_both_are_seen(postgres: S
         after = len(second.get(f"{path}?limit=100").json()["data"])
     assert set(told) <= {201, 409, 503}, told
     assert after - before == told.count(201) > 0
+
+
+@dataclass
+class Retrying:
+    """A client that asks the other replica where one is gone or going, as a balancer would.
+
+    Attributes:
+        replicas: clients of each.
+        retried: how often it had to.
+    """
+
+    replicas: list[httpx.Client]
+    retried: int = 0
+    turn: Iterator[int] = field(default_factory=itertools.count)
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        for _ in range(40):
+            replica = self.replicas[next(self.turn) % len(self.replicas)]
+            # Nothing listens, or the connection was closed between two requests: nothing was done.
+            with contextlib.suppress(httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
+                answer = replica.request(method, url, **options)
+                if answer.status_code != 503:
+                    return answer
+            self.retried += 1
+            time.sleep(0.05)
+        raise AssertionError(f"{method} {url}: no replica answers")
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(1, marks=pytest.mark.faults), pytest.param(5, marks=pytest.mark.soak)])
+def test_restarting_one_replica_after_the_other_fails_no_request(postgres: Server, tmp_path: Path, rounds: int) -> None:
+    settings = {"KSHOT_DATABASE_URL": postgres.new_database(), "KSHOT_DRAIN_NOTICE_SECONDS": "1"}
+    replicas = [start(tmp_path / name, **settings) for name in ("one", "two")]  # type: ignore[arg-type]
+    over = threading.Event()
+
+    def write(seed: int) -> tuple[int, int]:
+        with contextlib.ExitStack() as stack:
+            client = Retrying([stack.enter_context(each.client(120)) for each in replicas])
+            writer = Writer(seed, [client])
+            while not over.is_set():
+                writer.step()
+            writer.check()
+        return writer.acknowledged, client.retried
+
+    try:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            told = [pool.submit(write, seed) for seed in range(WRITERS)]
+            try:
+                for number in list(range(len(replicas))) * rounds:
+                    replicas[number] = restarted(replicas[number], tmp_path / f"again {number}", settings)
+            finally:
+                over.set()
+            acknowledged, retried = map(sum, zip(*(each.result() for each in told), strict=True))
+    finally:
+        for replica in replicas:
+            replica.kill()
+    print(f"{2 * rounds} restarts, {acknowledged} acknowledged changes, 0 failed requests, {retried} sent again")
+    assert acknowledged > WRITERS
+    assert retried > 0
+
+
+def restarted(service: Service, data: Path, settings: dict[str, str]) -> Service:
+    """In the place of one that is asked to end: at its address."""
+    assert service.stop() == 0
+    return start(data, port=int(service.url.rpartition(":")[2]), **settings)  # type: ignore[arg-type]
