@@ -176,6 +176,7 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
             max_seconds=limits.request_seconds,
             threads=settings.threads,
             metrics=metrics,
+            on_lost=drain.fail,
         ),
         reporter=Reporter(threads=settings.threads),
         store=Store(database, receipts, state_cache_bytes=settings.state_cache_bytes),

@@ -24,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_FAILED = 70
+"""Status of a process that can go on no longer, as when its device is lost: whoever started it should do so again."""
+
 
 @app.command()
 def serve(
@@ -32,6 +35,9 @@ def serve(
     models_dir: Annotated[Path | None, typer.Option(help="Folder of model folders; ./models unless set.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where classifiers are stored; ./data unless set.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    supervise: Annotated[
+        bool, typer.Option("--supervise", help="Start again what dies, where no container or init system does.")
+    ] = False,
 ) -> None:
     """Serve the models over HTTP.
 
@@ -49,8 +55,13 @@ def serve(
     from service.drain import DrainingServer
     from service.protocol import BoundedHttp
     from service.settings import Settings
+    from service.supervisor import Supervisor
 
     given = {"host": host, "port": port, "models_dir": models_dir, "data_dir": data_dir, "device": device}
+    if supervise:
+        with explained():
+            logs.configure(style=Settings().log_format, level=Settings().log_level)
+        raise typer.Exit(Supervisor(_command_without("--supervise")).run())
     with explained():
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         logs.configure(style=settings.log_format, level=settings.log_level)
@@ -73,6 +84,8 @@ def serve(
             server.run()
             if not server.started:
                 raise typer.Exit(3)
+            if asgi.state.drain.failed:
+                raise typer.Exit(_FAILED)
 
 
 @app.command()
@@ -119,3 +132,8 @@ def demo() -> None:
 def show_version() -> None:
     """Print the version."""
     sys.stdout.write(f"kshot {version('kshot')}\n")
+
+
+def _command_without(option: str) -> list[str]:
+    """This process's own command line, but for an option."""
+    return [sys.executable, "-m", "service", *(argument for argument in sys.argv[1:] if argument != option)]

@@ -22,6 +22,10 @@ class Drain:
         notice_seconds: during which requests are still taken, so that a balancer which reads `/readyz` sends none any
             more when they are not.
         max_seconds: that the ending may take, notice and all.
+
+    Attributes:
+        in_flight: requests.
+        failed: whether the process ends because it can go on no longer; whoever started it should start it again.
     """
 
     def __init__(self, *, notice_seconds: float, max_seconds: float) -> None:
@@ -29,21 +33,27 @@ class Drain:
         self._began: float | None = None
         self._over = asyncio.Event()
         self.in_flight = 0
+        self.failed = False
 
     @property
     def began(self) -> bool:
-        """Whether the process is ending: `/readyz` says so."""
-        return self._began is not None
+        """Whether the process was asked to end: `/readyz` says so."""
+        return self._began is not None and not self.failed
 
     @property
     def refuses(self) -> bool:
         """Whether new requests are refused."""
-        return self._began is not None and time.monotonic() - self._began >= self._notice_seconds
+        return self.began and time.monotonic() - (self._began or 0.0) >= self._notice_seconds
 
     def begin(self) -> None:
         """Begin to end."""
         if self._began is None:
             self._began = time.monotonic()
+
+    def fail(self) -> None:
+        """End once those in flight have been told why; those that still come are told the same."""
+        self.begin()
+        self.failed = True
 
     def done(self) -> bool:
         """Whether the process may end: nothing is in flight, or time is up, in which case what is left fails."""
@@ -52,7 +62,7 @@ class Drain:
         if time.monotonic() - self._began >= self._max_seconds:
             self._over.set()
             return True
-        return self.refuses and self.in_flight == 0
+        return (self.failed or self.refuses) and self.in_flight == 0
 
     async def over(self) -> Draining:
         """The error of the requests that were not finished when time was up, once it is."""

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -45,6 +45,7 @@ class Engine:
         max_seconds: a job that took longer is dropped.
         threads: of one operation of torch on the CPU.
         metrics: are told of every turn and job.
+        on_lost: is called when the device failed for good.
 
     Attributes:
         lost: why the device failed for good; None as long as it has not.
@@ -58,8 +59,9 @@ class Engine:
         threads: int,
         max_waiting_seconds: float = math.inf,
         metrics: Metrics | None = None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._metrics = metrics or Metrics()
+        self._metrics, self._on_lost = metrics or Metrics(), on_lost
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
         # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
         self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
@@ -222,6 +224,7 @@ class Engine:
         if isinstance(result, torch.AcceleratorError):
             logger.critical("the device is lost", exc_info=result)
             self.lost = str(result)
+            self._on_lost()
             result = DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
         elif not isinstance(result, (MetaCoreError, ServiceError)):
             failure, result = (
