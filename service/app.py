@@ -57,6 +57,7 @@ _TAGS = [
     {"name": "examples", "description": "Add to a classifier, relabel, remove; the others are not encoded again."},
     {"name": "classify", "description": "By a stored classifier, or adapting in the same call."},
     {"name": "models", "description": "What the loaded models take, and how accurate they are."},
+    {"name": "admin", "description": "For operators."},
     {"name": "health", "description": "For supervisors and people who wonder."},
 ]
 

@@ -1,17 +1,16 @@
 """The loaded models, by name."""
 
-import logging
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from meta_core.errors import InvalidCheckpoint
 from meta_core.learner import AdaptOptions
 from service.classifier import Classifier
 from service.errors import ModelVersionMissing, NotReady, UnknownModel
-from service.served import ServedModel, serve
-
-logger = logging.getLogger(__name__)
+from service.loading import load_models
+from service.served import ServedModel
 
 AUTO = "auto"
 
@@ -28,6 +27,16 @@ def usual(names: Iterable[str]) -> str | None:
     return _USUAL if _USUAL in there else next(iter(there), None)
 
 
+class Changes(NamedTuple):
+    """What loading changed, by name; `retired` are the models that answer no new request any more."""
+
+    added: list[str]
+    replaced: list[str]
+    removed: list[str]
+    unchanged: list[str]
+    retired: list[ServedModel]
+
+
 @dataclass
 class Catalog:
     """Models by name; empty and not ready until `load` has run.
@@ -38,7 +47,7 @@ class Catalog:
         models: the loaded ones.
         damaged: folders that could not be loaded, and why.
         loaded_from: the folder that was loaded; None while loading.
-        ready: whether loading is over and at least one model answers.
+        ready: whether loading is over and at least one model answers; requests that name none need the default too.
     """
 
     default: str | None = None
@@ -47,22 +56,30 @@ class Catalog:
     loaded_from: Path | None = None
     ready: bool = False
 
-    def load(self, folder: Path, *, device: str, threads: int) -> None:
-        """Load and warm up every model folder under `folder`; a damaged one does not keep the others from serving."""
-        for path in sorted(folder.iterdir() if folder.is_dir() else []):
-            if not path.is_dir() or path.name.startswith("."):
-                continue
-            try:
-                model = serve(path, device=device, threads=threads)
-            except InvalidCheckpoint as error:
-                logger.warning("model %s is not served: %s", path.name, error)
-                self.damaged[path.name] = str(error)
-            else:
-                self.models[model.card.name] = model
-        if self.default is None and self.models:
-            self.default = usual(self.models)
-        self.loaded_from = folder
-        self.ready = self.default in self.models
+    def __post_init__(self) -> None:
+        self._given, self._loading = self.default, threading.Lock()
+
+    def load(self, folder: Path, *, device: str, threads: int) -> Changes:
+        """Load what is new in `folder`, let go of what is gone; those that answer go on answering meanwhile.
+
+        Models that are let go of still have their threads: requests in flight may use them. `Changes.retired` are to be
+        closed when none can.
+        """
+        with self._loading:
+            before = self.models
+            models, damaged = load_models(folder, device=device, threads=threads, known=before)
+            self.models, self.damaged = models, damaged
+            self.default = self._given or usual(models)
+            self.loaded_from = folder
+            self.ready = bool(models)
+        kept = {name for name in models if models[name] is before.get(name)}
+        return Changes(
+            added=sorted(models.keys() - before.keys()),
+            replaced=sorted((models.keys() & before.keys()) - kept),
+            removed=sorted(before.keys() - models.keys()),
+            unchanged=sorted(kept),
+            retired=[model for name, model in before.items() if model is not models.get(name)],
+        )
 
     def close(self) -> None:
         """End the models' threads."""
@@ -71,7 +88,7 @@ class Catalog:
 
     def reasons(self) -> list[str]:
         """Why requests cannot be answered; empty when they can."""
-        if self.ready:
+        if self.default in self.models:
             return []
         if self.models:
             return [f"the default model {self.default!r} is not among those loaded: {', '.join(self.models)}"]
@@ -89,7 +106,7 @@ class Catalog:
         """
         if name is not None:
             return self[name], "named by the request"
-        if not self.ready or self.default is None:
+        if self.default not in self.models:
             raise NotReady(f"not ready: {'; '.join(self.reasons())}", retry_after_seconds=2)
         return self.models[self.default], "the default model, as the request names none"
 

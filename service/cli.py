@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from service.commands.calibrate import calibrate
 from service.commands.compare import compare
-from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
+from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies, with_database
 from service.commands.evaluate import evaluate
 from service.commands.keys import keys
 from service.commands.models import models
@@ -50,9 +49,9 @@ def serve(
     from service.access import is_loopback
     from service.app import create_app
     from service.authentication import check_exposure
-    from service.commands.keys import with_keys
     from service.data_folder import held
     from service.drain import DrainingServer
+    from service.keys import Keys
     from service.protocol import BoundedHttp
     from service.settings import Settings
     from service.supervisor import Supervisor
@@ -69,7 +68,7 @@ def serve(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with held(settings):  # here too, so that a second process is told in one line
             if not is_loopback(settings.host):  # here too, so that it is told in one line
-                with_keys(settings, partial(check_exposure, settings))
+                with_database(settings.data_dir, lambda database: check_exposure(settings, Keys(database)))
             asgi = create_app(settings)
             config = uvicorn.Config(
                 asgi,

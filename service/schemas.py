@@ -343,6 +343,17 @@ class Ready(BaseModel):
     damaged_models: dict[str, str] = Field(description="Models that could not be loaded, and why.")
 
 
+class ReloadOut(BaseModel):
+    """What reloading the model folders changed, by name."""
+
+    added: list[str]
+    replaced: list[str] = Field(description="Loaded again, as their cards have changed.")
+    removed: list[str] = Field(description="Their folders are gone; classifiers of theirs answer 409.")
+    unchanged: list[str]
+    damaged_models: dict[str, str] = Field(description="Folders that could not be loaded, and why.")
+    default_model: str | None
+
+
 class VersionOut(BaseModel):
     """What runs here."""
 

@@ -1,10 +1,12 @@
 """What the commands share: how data is described, how errors are told, how accuracies are printed."""
 
+import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,6 +18,9 @@ from service.errors import StorageError, UnsafeSettings
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy
+    from service.database import Database
+
+Result = TypeVar("Result")
 
 DATA_HELP = "Labelled pictures: a folder or zip of class/file, an .npz (docs/data.md), or `omniglot` to download it."
 
@@ -48,6 +53,29 @@ def explained() -> Iterator[None]:
             raise
         Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
         raise typer.Exit(2) from error
+
+
+def with_database(data_dir: Path | None, call: "Callable[[Database], Awaitable[Result]]") -> Result:
+    """What a call says of the database of the settings, also beside a running service.
+
+    Args:
+        data_dir: in place of that of the settings.
+        call: must leave alone what a running service keeps in memory.
+    """
+    from service.database import open_database
+    from service.settings import Settings
+
+    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+
+    async def run() -> Result:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        database = await open_database(settings)
+        try:
+            return await call(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
 
 
 def output() -> Console:

@@ -1,6 +1,5 @@
 """`kshot keys`: make one, list them, revoke one."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from service.callers import DEFAULT_TENANT, Scope
-from service.commands.console import explained, output, table
+from service.commands.console import explained, output, table, with_database
 
 if TYPE_CHECKING:
     from service.keys import Key, Keys
-    from service.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -92,27 +90,10 @@ def revoke(
     typer.echo(f"{key_id} is revoked", err=True)
 
 
-def with_keys(settings: "Settings", call: "Callable[[Keys], Awaitable[Result]]") -> Result:
-    """What a call says of the database's keys, also beside a running service."""
-    from service.database import open_database
+def _run(data_dir: Path | None, call: "Callable[[Keys], Awaitable[Result]]") -> Result:
     from service.keys import Keys
 
-    async def run() -> Result:
-        # Beside a running service: its lock on the folder is for classifiers kept in memory, of which keys are none.
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        database = await open_database(settings)
-        try:
-            return await call(Keys(database))
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
-def _run(data_dir: Path | None, call: "Callable[[Keys], Awaitable[Result]]") -> Result:
-    from service.settings import Settings
-
-    return with_keys(Settings() if data_dir is None else Settings(data_dir=data_dir), call)
+    return with_database(data_dir, lambda database: call(Keys(database)))
 
 
 def _short(text: str, what: str, most: int) -> str:

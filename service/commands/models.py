@@ -187,6 +187,43 @@ def show(
     output().print(Markdown(text))
 
 
+@models.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="A model of the folder.")],
+    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where classifiers are stored; ./data unless set.")] = None,
+) -> None:
+    """Delete a model's folder, unless stored classifiers need it.
+
+    A running service goes on with it until POST /v1/admin/models/reload.
+    """
+    from service.commands.console import with_database
+    from service.pinned import count_pinned
+
+    with explained():
+        folder = _folder_of(name, _folder(models_dir))
+        count = with_database(data_dir, lambda database: count_pinned(database, model=name))
+        if count:
+            raise ValueError(
+                f"{count} classifiers were adapted with {name} and would answer 409 without it: delete them first"
+            )
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
+    typer.echo(f"{folder} is deleted", err=True)
+
+
+def _folder_of(name: str, models_dir: Path) -> Path:
+    """The folder of the model that is called so, which need not be the folder's own name."""
+    from meta_core.checkpoint import CARD, read_card
+
+    for card in sorted(models_dir.glob(f"[!.]*/{CARD}")):
+        if read_card(card.parent).name == name:
+            return card.parent
+    raise ValueError(f"{models_dir} holds no model {name[:64]!r}; `kshot models list` lists those there are")
+
+
 def _folder(models_dir: Path | None) -> Path:
     from service.settings import Settings
 

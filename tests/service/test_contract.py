@@ -7,6 +7,7 @@ import pytest
 
 CONTRACT = {
     ("get", "/livez"), ("get", "/readyz"), ("get", "/version"), ("get", "/metrics"),
+    ("post", "/v1/admin/models/reload"),
     ("get", "/v1/models"), ("get", "/v1/models/{model}"),
     ("post", "/v1/classifiers"), ("post", "/v1/classifiers/upload"), ("post", "/v1/classifiers/archive"),
     ("get", "/v1/classifiers"), ("get", "/v1/classifiers/{classifier_id}"),
