@@ -41,6 +41,10 @@ class InvalidCheckpoint(MetaCoreError):
     """A model folder that is damaged, incomplete, of another format, or not the one its card describes."""
 
 
+class InvalidClassifierFile(MetaCoreError):
+    """An exported classifier that is damaged, of another format, or of another model than the one at hand."""
+
+
 class InvalidWeights(MetaCoreError):
     """Pretrained weights that cannot be had or read, or that are another network's."""
 

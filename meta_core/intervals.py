@@ -12,6 +12,15 @@ def mean_ci95(values: Tensor) -> tuple[float, float]:
     return 100 * float(values.mean()), 100 * half
 
 
+def wilson_ci95(successes: int, trials: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, 0 to 1 (Wilson 1927): it holds for few trials and near 0 and 1 too."""
+    z2 = 1.96**2
+    share = successes / trials
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = 1.96 / (1 + z2 / trials) * (share * (1 - share) / trials + z2 / (4 * trials**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def paired_ci95(first: Tensor, second: Tensor) -> tuple[float, float]:
     """Mean difference of two learners' accuracies and the half width of its 95 % confidence interval, in percent.
 

@@ -20,10 +20,13 @@ _SMALLEST_SPREAD = 0.02
 """Of cosines: what a handful of nearly equal examples would else divide by."""
 
 
-def statistics(summary: State, query: Tensor, logits: Tensor, *, temperature: float) -> Tensor:
+def statistics(
+    summary: State, query: Tensor, logits: Tensor, *, temperature: float, repeated: bool | None = None
+) -> Tensor:
     """What tells known queries (Q, D) with logits (Q, C) from strangers: (Q, F), float64, in the order of the names.
 
-    `ONE_SHOT`'s where no class has two examples, `MORE_SHOTS`' else.
+    `ONE_SHOT`'s where no class has two examples, `MORE_SHOTS`' else; `repeated` says which for those who cannot look at
+    values, as when exporting.
     """
     query, mean = query.double(), summary[MEAN].double()
     radius, between, near_mean, near_spread, own_mean, own_spread = summary[SCALE][:6].double()
@@ -39,7 +42,7 @@ def statistics(summary: State, query: Tensor, logits: Tensor, *, temperature: fl
         (query - mean).norm(dim=-1) / radius.clamp_min(1e-12),
         between.expand_as(near),
     ]
-    if not bool(near_mean.isnan()):
+    if repeated if repeated is not None else not bool(near_mean.isnan()):
         found += [
             (centred - near_mean) / near_spread.clamp_min(_SMALLEST_SPREAD),
             (top - own_mean) / own_spread.clamp_min(1e-3 * temperature),

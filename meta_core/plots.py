@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from meta_core.errors import MissingExtra
-from meta_core.functional import unit_rows
+from meta_core.plane import principal_plane
 from meta_core.run import Look
 
 if TYPE_CHECKING:
@@ -67,18 +66,9 @@ def embedding_map(
         dark: for a dark page.
 
     Raises:
-        MissingExtra: scikit-learn or matplotlib is not installed.
+        MissingExtra: matplotlib is not installed.
     """
-    try:
-        from sklearn.decomposition import PCA
-    except ImportError as error:
-        raise _missing(error) from error
-    axes_count = min(2, *features.shape)
-    plane = PCA(axes_count, svd_solver="full")
-    with np.errstate(invalid="ignore"):  # of no variance at all
-        points = torch.from_numpy(plane.fit_transform(unit_rows(features).numpy()))
-    points = torch.nn.functional.pad(points, (0, 2 - axes_count))
-    shares = [*(100 * np.nan_to_num(plane.explained_variance_ratio_)), 0.0][:2]
+    points, shares = principal_plane(features)
     with _drawn(size=(7.5, 5.5), dark=dark) as (figure, axes):
         for number, name in enumerate(classes):
             own = points[labels == number]

@@ -114,14 +114,19 @@ def classification(
         model_choice=ModelChoice(reason=reason),
         calibrated=calibrated,
         results=answers,
-        timings_ms=TimingsMs(
-            decode=_ms(decode_seconds),
-            queue=_ms(timings.queue),
-            encode=_ms(timings.encode),
-            adapt=_ms(timings.adapt),
-            predict=_ms(timings.predict),
-            total=_ms(total_seconds),
-        ),
+        timings_ms=timings_ms(timings, decode_seconds=decode_seconds, total_seconds=total_seconds),
+    )
+
+
+def timings_ms(timings: Timings, *, decode_seconds: float, total_seconds: float) -> TimingsMs:
+    """Where the time went, as it is told."""
+    return TimingsMs(
+        decode=_ms(decode_seconds),
+        queue=_ms(timings.queue),
+        encode=_ms(timings.encode),
+        adapt=_ms(timings.adapt),
+        predict=_ms(timings.predict),
+        total=_ms(total_seconds),
     )
 
 

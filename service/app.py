@@ -40,7 +40,7 @@ from service.settings import Settings
 from service.store import Store
 from service.sweeping import sweep_on
 from service.timing import ServerTiming
-from service.turns import Turns
+from service.turns import Line, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ _TAGS = [
     {"name": "classifiers", "description": "Create from labelled pictures, list, get, delete."},
     {"name": "examples", "description": "Add to a classifier, relabel, remove; the others are not encoded again."},
     {"name": "classify", "description": "By a stored classifier, or adapting in the same call."},
+    {"name": "insight", "description": "Evaluate a classifier on labelled pictures; look at its examples."},
+    {"name": "transfer", "description": "Take a classifier along as a file, and bring one."},
     {"name": "models", "description": "What the loaded models take, and how accurate they are."},
     {"name": "admin", "description": "For operators."},
     {"name": "health", "description": "For supervisors and people who wonder."},
@@ -185,6 +187,7 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
         turns=Turns(),
         metrics=metrics,
         drain=drain,
+        exports=Line(most_waiting=4),
     )
 
 

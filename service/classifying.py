@@ -16,7 +16,7 @@ from service.admission import Lane
 from service.answers import Judgement, classification, refuse_if_all_bad, results
 from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
-from service.classifier import Labels
+from service.classifier import Classifier, Labels
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended
 from service.judging import judge
@@ -46,35 +46,55 @@ async def classify(
 ) -> Classification:
     """Classify pictures by a stored classifier."""
     began = time.perf_counter()
+    judged = await judge_stored(request, services, caller, queries, classifier_id=classifier_id)
+    return _answer(
+        judged.model,
+        judged.classifier.labels,
+        judged.outcome,
+        judged.decoded,
+        queries,
+        judgement=judged.judgement,
+        classifier_id=classifier_id,
+        reason="the classifier's own",
+        decode_seconds=judged.decode_seconds,
+        began=began,
+    )
+
+
+class Judged(NamedTuple):
+    """What a stored classifier says of pictures, and which of them could be decoded at all."""
+
+    classifier: Classifier
+    model: ServedModel
+    outcome: Outcome
+    decoded: list[Decoded]
+    decode_seconds: float
+    judgement: Judgement
+
+
+async def judge_stored(
+    request: Request, services: Services, caller: Caller, queries: Queries, *, classifier_id: str
+) -> Judged:
+    """Ask a stored classifier about pictures.
+
+    Raises:
+        UnknownClassifier, ModelVersionMissing: it cannot be asked.
+        UndecodablePictures: all are bad.
+    """
     classifier, state = await services.store.adapted(classifier_id, tenant=caller.tenant)
     served = services.catalog.pinned(classifier)
 
-    async def predict() -> tuple[Outcome, list[Decoded], float, Judgement]:
+    async def predict() -> Judged:
         decoded, seconds = await _decode(services, queries, served)
         outcome = await services.engine.predict(served, _stack(decoded), drop(state))
         answers = await services.reporter.run(judge, served, state, outcome, classifier.shots)
-        return (
-            outcome,
-            decoded,
-            seconds,
-            Judgement(answers, await _nearest_stored(services, caller, queries, classifier_id, outcome)),
-        )
+        nearest = await _nearest_stored(services, caller, queries, classifier_id, outcome)
+        return Judged(classifier, served, outcome, decoded, seconds, Judgement(answers, nearest))
 
     async with services.engine.admit(len(queries.pictures), lane=Lane.CLASSIFY):
-        outcome, decoded, decode_seconds, judgement = await attended(request, predict())
-    note(request, outcome.timings, decode_seconds=decode_seconds)
-    return _answer(
-        served,
-        classifier.labels,
-        outcome,
-        decoded,
-        queries,
-        judgement=judgement,
-        classifier_id=classifier.id,
-        reason="the classifier's own",
-        decode_seconds=decode_seconds,
-        began=began,
-    )
+        judged = await attended(request, predict())
+    note(request, judged.outcome.timings, decode_seconds=judged.decode_seconds)
+    return judged
 
 
 async def classify_once(

@@ -19,7 +19,7 @@ from service.patience import Patience
 from service.reporting import Reporter
 from service.settings import Settings
 from service.store import Store
-from service.turns import Turns
+from service.turns import Line, Turns
 
 Result = TypeVar("Result")
 
@@ -38,6 +38,7 @@ class Services:
     turns: Turns
     metrics: Metrics
     drain: Drain
+    exports: Line
 
     def not_ready(self) -> ServiceError | None:
         """Why requests cannot be answered, or soon will not be; None when they can."""

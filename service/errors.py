@@ -6,8 +6,10 @@ from meta_core.errors import (
     AdaptationDiverged,
     ImageTooLarge,
     InvalidCheckpoint,
+    InvalidClassifierFile,
     InvalidOptions,
     InvalidSupportSet,
+    MissingExtra,
     UndecodableImage,
 )
 
@@ -224,6 +226,7 @@ KINDS: dict[type[Exception], Kind] = {
     ModelVersionMissing: Kind(409, "model_version_missing", "The classifier's model version is not loaded"),
     IdempotencyMismatch: Kind(422, "idempotency_mismatch", "The Idempotency-Key belongs to another request"),
     InvalidRequest: Kind(422, "invalid_request", "The request does not fit together"),
+    InvalidClassifierFile: Kind(422, "invalid_classifier_file", "The file holds no classifier that can be taken"),
     InvalidArchive: Kind(422, "invalid_archive", "The archive cannot be used"),
     InvalidCursor: Kind(422, "invalid_cursor", "The cursor is not one of this service"),
     InvalidSupportSet: Kind(422, "invalid_support_set", "The examples cannot be adapted to"),
@@ -241,6 +244,7 @@ KINDS: dict[type[Exception], Kind] = {
     DeviceLost: Kind(503, "device_lost", "The device failed"),
     StoreUnavailable: Kind(503, "store_unavailable", "The database does not answer"),
     ClientLeft: Kind(499, "client_left", "The client hung up"),
+    MissingExtra: Kind(501, "not_installed", "A part of the service is not installed"),
     AdaptationFailed: Kind(500, "adaptation_failed", "The model failed on this request"),
     InvalidCheckpoint: Kind(500, "invalid_checkpoint", "A model is damaged"),
 }

@@ -58,6 +58,33 @@ def classify_once() -> dict[str, Any]:
     return {"examples": create_classifier()["examples"], **classify_images()}
 
 
+def evaluate() -> dict[str, Any]:
+    """Two further pictures to judge a classifier by."""
+    return {"examples": [{"label": "cross", "image": _ANOTHER_CROSS}, {"label": "ring", "image": _RING}]}
+
+
+def evaluation() -> dict[str, Any]:
+    """What that says."""
+    return {
+        "classifier_id": "clf_5f0c8a1e9b7d4c2f6a3e1d0b",
+        "model": "omniglot-protonet",
+        "calibrated": False,
+        "pictures": 2,
+        "accuracy": 1.0,
+        "accuracy_ci95": {"low": 0.34, "high": 1.0},
+        "labels": [
+            {"label": "cross", "pictures": 1, "accuracy": 1.0},
+            {"label": "ring", "pictures": 1, "accuracy": 1.0},
+        ],
+        "confusion": [[1, 0], [0, 1]],
+        "calibration_error": 0.03,
+        "mean_confidence": 0.97,
+        "none_of_these": None,
+        "errors": [],
+        "timings_ms": {"decode": 0.4, "queue": 0.1, "encode": 1.9, "adapt": 0.0, "predict": 0.3, "total": 3.0},
+    }
+
+
 def classification() -> dict[str, Any]:
     """An answer."""
     return {

@@ -329,6 +329,77 @@ class Classification(BaseModel):
     timings_ms: TimingsMs
 
 
+class MapPoint(BaseModel):
+    """A labelled picture on the map."""
+
+    example_id: str
+    label: str
+    x: float
+    y: float
+
+
+class MapOut(BaseModel):
+    """A classifier's examples on the plane that shows most of how the model sees them differ."""
+
+    classifier_id: str
+    points: list[MapPoint]
+    variance_percent: list[float] = Field(description="How much of all differences the two axes show.")
+
+
+class Interval(BaseModel):
+    """95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class LabelScore(BaseModel):
+    """How the pictures of one label were answered."""
+
+    label: str
+    pictures: int
+    accuracy: float | None = Field(description="Null where none came.")
+
+
+class BadItem(ItemError):
+    """A picture that could not be judged."""
+
+    index: int
+    filename: str | None = None
+
+
+class EvaluateExamples(_In):
+    """Labelled pictures that the classifier has not seen."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.evaluate()]})
+
+    examples: list[ExampleIn] = Field(min_length=1)
+
+
+class EvaluationOut(BaseModel):
+    """How often a classifier's likeliest label is the right one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.evaluation()]})
+
+    classifier_id: str
+    model: str
+    calibrated: bool = Field(description="Whether the model's card holds a calibration.")
+    pictures: int = Field(description="How many were judged.")
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_ci95: Interval = Field(description="Wilson's: also right for few pictures and near 0 and 1.")
+    labels: list[LabelScore] = Field(description="In the order of `confusion`.")
+    confusion: list[list[int]] = Field(description="How often each label (row) was answered as each (column).")
+    calibration_error: float = Field(
+        description="Expected calibration error: how far confidence is from accuracy, over 15 bins of equal width."
+    )
+    mean_confidence: float
+    none_of_these: int | None = Field(
+        description="How many are answered “none of these” instead, by the model's threshold; null where it has none."
+    )
+    errors: list[BadItem] = Field(description="Pictures that could not be decoded; they count nowhere.")
+    timings_ms: TimingsMs
+
+
 class Live(BaseModel):
     """The process runs."""
 
@@ -378,6 +449,7 @@ PROBLEM_DESCRIPTIONS = {
     422: "The request was understood and is wrong; `detail` and `errors` say where.",
     429: "More than the key may ask, or keep; `Retry-After` says when again.",
     500: "Something went wrong here; `request_id` finds it in the log.",
+    501: "The service was installed without what this needs.",
     503: "Not now; `Retry-After` says when.",
 }
 

@@ -30,6 +30,7 @@ class ServedModel:
         workers: threads that adapt different users' tasks side by side, where its tasks are adapted one by one.
         aside: the learner again, for the thread of long jobs: modules belong to one thread each. None where there is
             no such thread.
+        folder: its files.
     """
 
     card: Card
@@ -37,6 +38,7 @@ class ServedModel:
     encoder: Encoder
     workers: Workers | None = None
     aside: Learner | None = None
+    folder: Path | None = None
 
     @property
     def encoder_sha256(self) -> str:
@@ -94,6 +96,7 @@ def serve(folder: Path, *, device: str, threads: int) -> ServedModel:
             encoder_for(model, device=device, threads=threads),
             workers=Workers(learner, count=threads) if one_by_one and device == "cpu" and threads > 1 else None,
             aside=replica(learner),
+            folder=folder,
         )
         _warm_up(served, device)
     except Exception as error:  # ONNX Runtime's own errors have no common class

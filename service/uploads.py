@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from meta_core.learner import AdaptOptions
 from service.errors import FieldError, InvalidArchive, InvalidRequest, ServiceError, TooLarge
-from service.fields import Label
+from service.fields import Label, Name
 from service.schemas import AdaptIn
 from service.settings import Limits
 
 _LABEL: TypeAdapter[str] = TypeAdapter(Label)
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -82,6 +83,18 @@ def check_label(label: str, loc: tuple[str | int, ...]) -> str:
             f"{where}: {first['msg']}; a label has 1 to 200 printable characters",
             errors=[FieldError(loc, first["msg"], first["type"])],
         ) from error
+
+
+def check_name(name: str | None) -> str | None:
+    """A classifier's name out of a file.
+
+    Raises:
+        InvalidRequest: too long, or with control characters.
+    """
+    try:
+        return None if name is None else _NAME.validate_python(name)
+    except ValidationError as error:
+        raise InvalidRequest(f"the file's name for the classifier: {error.errors()[0]['msg']}") from error
 
 
 def read_adapt(text: str | None) -> AdaptOptions:

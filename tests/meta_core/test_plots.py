@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from meta_core import plots
+from meta_core.plane import principal_plane
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -50,3 +52,15 @@ def test_reliability_has_the_bins_that_hold_answers() -> None:
     assert (first.accuracy, second.accuracy) == (0.5, pytest.approx(2 / 3))
     assert first.confidence == pytest.approx(0.565)
     assert pixels(plots.reliability(confidences, right)).std() > 0
+
+
+def test_the_plane_is_that_of_principal_components() -> None:
+    """Beside scikit-learn's, whose axes may point the other way."""
+    rows = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    for features in (rows, rows.T):
+        lengths = features.double().norm(dim=1, keepdim=True)
+        pca = PCA(2, svd_solver="full")
+        expected = torch.from_numpy(pca.fit_transform((features.double() / lengths).numpy()))
+        plane = principal_plane(features)
+        torch.testing.assert_close(plane.points.abs(), expected.abs(), atol=1e-9, rtol=0)
+        assert plane.shares == pytest.approx(100 * pca.explained_variance_ratio_)

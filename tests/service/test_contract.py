@@ -18,6 +18,9 @@ CONTRACT = {
     ("patch", "/v1/classifiers/{classifier_id}/examples/{example_id}"),
     ("delete", "/v1/classifiers/{classifier_id}/examples/{example_id}"),
     ("delete", "/v1/classifiers/{classifier_id}/labels/{label}"),
+    ("post", "/v1/classifiers/{classifier_id}/evaluate"), ("post", "/v1/classifiers/{classifier_id}/evaluate/upload"),
+    ("get", "/v1/classifiers/{classifier_id}/export"), ("post", "/v1/classifiers/import"),
+    ("post", "/v1/classifiers/{classifier_id}/evaluate/archive"), ("get", "/v1/classifiers/{classifier_id}/map"),
     ("post", "/v1/classifiers/{classifier_id}/classify"), ("post", "/v1/classifiers/{classifier_id}/classify/upload"),
     ("post", "/v1/classify"), ("post", "/v1/classify/upload"),
 }  # fmt: skip

@@ -185,6 +185,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "upload": {"files": [("files", ("a.png", GOOD[0][1]))], "data": {"labels": "3"}},
     "archive": {"files": {"archive": ("a.zip", zipped())}},
     "examples": {"json": {"examples": BODY["examples"][:1]}},
+    "evaluate": {"json": {"examples": BODY["examples"][:1]}},
     "classify": {"json": IMAGES},
 }
 
