@@ -33,7 +33,8 @@ def main(
     body = {"examples": examples, "images": pictures[WAYS * SHOTS :]}
     seconds, stages = [], []
     console = Console(stderr=True)
-    with running_service(console) as client:
+    # The same pictures are sent again and again: remembered, they would not be encoded.
+    with running_service(console, KSHOT_ENCODED_CACHE_BYTES="0") as client:
         for _ in range(3):
             client.post("/v1/classify", json=body).raise_for_status()
         for _ in track(range(rounds), "asking", console=console):

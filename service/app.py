@@ -26,6 +26,7 @@ from service.decoding import Decoder
 from service.dependencies import Services
 from service.docs_pages import add_docs
 from service.drain import Drain, InFlight
+from service.encoded import EncodedCache
 from service.engine import Engine
 from service.errors import UnsafeSettings
 from service.keys import Keys
@@ -179,6 +180,7 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
             max_seconds=limits.request_seconds,
             threads=settings.threads,
             metrics=metrics,
+            encoded=EncodedCache(max_bytes=settings.encoded_cache_bytes),
             on_lost=drain.fail,
         ),
         reporter=Reporter(threads=settings.threads),

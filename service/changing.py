@@ -204,7 +204,9 @@ async def _adapted(request: Request, services: Services, plan: _Plan, decoded: T
     left = [each.example for each in plan.left]
     new = torch.empty(0) if decoded is None else decoded
     kept = stored_features(left, plan.model.card.features) if left else None
-    outcome = await services.engine.adapt(plan.model, new, plan.labels.targets, options=options, kept=kept)
+    outcome = await services.engine.adapt(
+        plan.model, new, plan.labels.targets, options=options, kept=kept, tenant=plan.classifier.tenant
+    )
     note(request, outcome.timings)
     adapted = Adapted(plan.model, new, outcome, None, plan.classifier.model_reason)
     return await made_of(services, adapted, plan.labels, options, before=left)

@@ -97,6 +97,7 @@ async def adapt(
     *,
     locs: Sequence[tuple[str | int, ...]],
     options: AdaptOptions,
+    tenant: str,
 ) -> Adapted:
     """Adapt every candidate to the pictures and take the one that labels them best when each is left out in turn.
 
@@ -111,7 +112,7 @@ async def adapt(
     for model in candidates.models:
         decoded = await services.decoder.all(pictures, model.card.input, loc=locs)
         try:
-            outcome = await services.engine.adapt(model, decoded, labels.targets, options=options)
+            outcome = await services.engine.adapt(model, decoded, labels.targets, options=options, tenant=tenant)
             one = Adapted(model, decoded, outcome, None, candidates.reason)
             if len(candidates.models) > 1:
                 logits = await services.reporter.run(left_out, model, one.features, labels.targets, options)

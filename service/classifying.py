@@ -86,7 +86,7 @@ async def judge_stored(
 
     async def predict() -> Judged:
         decoded, seconds = await _decode(services, queries, served)
-        outcome = await services.engine.predict(served, _stack(decoded), drop(state))
+        outcome = await services.engine.predict(served, _stack(decoded), drop(state), tenant=caller.tenant)
         answers = await services.reporter.run(judge, served, state, outcome, classifier.shots)
         nearest = await _nearest_stored(services, caller, queries, classifier_id, outcome)
         return Judged(classifier, served, outcome, decoded, seconds, Judgement(answers, nearest))
@@ -100,6 +100,7 @@ async def judge_stored(
 async def classify_once(
     request: Request,
     services: Services,
+    caller: Caller,
     support: Support,
     queries: Queries,
     *,
@@ -114,7 +115,7 @@ async def classify_once(
     check_adaptation(candidates.models, labels, options, limits)
 
     async def work() -> tuple[Adapted, list[Decoded], float, Judgement]:
-        adapted, decoded, seconds = await _once(services, candidates, support, labels, queries, options)
+        adapted, decoded, seconds = await _once(services, caller, candidates, support, labels, queries, options)
         adapted = await adapted.summarized(services, labels, options)
         state = adapted.outcome.state | adapted.summary
         answers = await services.reporter.run(judge, adapted.model, state, adapted.outcome, labels.shots)
@@ -141,6 +142,7 @@ async def classify_once(
 
 async def _once(
     services: Services,
+    caller: Caller,
     candidates: Candidates,
     support: Support,
     labels: Labels,
@@ -149,9 +151,13 @@ async def _once(
 ) -> tuple[Adapted, list[Decoded], float]:
     """Adapt, and predict the queries that can be decoded; seconds are those of decoding the queries."""
     if len(candidates.models) > 1:
-        adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
+        adapted = await adapt(
+            services, candidates, support.pictures, labels, locs=support.locs, options=options, tenant=caller.tenant
+        )
         decoded, seconds = await _decode(services, queries, adapted.model)
-        outcome = await services.engine.predict(adapted.model, _stack(decoded), adapted.outcome.state)
+        outcome = await services.engine.predict(
+            adapted.model, _stack(decoded), adapted.outcome.state, tenant=caller.tenant
+        )
         return adapted.answering(outcome), decoded, seconds
     served = candidates.models[0]
     began = time.perf_counter()
@@ -159,7 +165,7 @@ async def _once(
     decoded, _ = await _decode(services, queries, served)
     seconds = time.perf_counter() - began
     pictures = torch.cat([examples, _stack(decoded)])  # everything is encoded together
-    outcome = await services.engine.adapt(served, pictures, labels.targets, options=options)
+    outcome = await services.engine.adapt(served, pictures, labels.targets, options=options, tenant=caller.tenant)
     return Adapted(served, examples, outcome, None, candidates.reason), decoded, seconds
 
 

@@ -38,7 +38,15 @@ async def create(
     await check_quota(services, caller)
 
     async def work() -> tuple[Adapted, Made]:
-        adapted = await adapt(services, candidates, support.pictures, labels, locs=support.locs, options=options)
+        adapted = await adapt(
+            services,
+            candidates,
+            support.pictures,
+            labels,
+            locs=support.locs,
+            options=options,
+            tenant=caller.tenant,
+        )
         return adapted, await made_of(services, adapted, labels, options)
 
     async with services.engine.admit(len(support.pictures) * len(candidates.models)):

@@ -1,6 +1,7 @@
 """The demonstration: a service of its own, real handwritten digits and photos, real HTTP."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def _digits() -> tuple[Digits, Digits]:
 
 
 @contextlib.contextmanager
-def running_service(console: Console) -> Iterator[httpx.Client]:
+def running_service(console: Console, **environment: str) -> Iterator[httpx.Client]:
     """`kshot serve` as its own process on a free port, with a data folder that is deleted after."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -102,7 +103,9 @@ def running_service(console: Console) -> Iterator[httpx.Client]:
         command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", f"{folder}/data"]
         log = Path(folder) / "log"
         with log.open("wb") as output:
-            server = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 (our own interpreter)
+            server = subprocess.Popen(  # noqa: S603 (our own interpreter)
+                command, stdout=output, stderr=output, env=os.environ | environment
+            )
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
                 with console.status(f"starting kshot {' '.join(command[3:])}"):

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.admission import Admission, Lane
+from service.encoded import EncodedCache, keys_of
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
@@ -45,9 +47,11 @@ class Engine:
         max_seconds: a job that took longer is dropped.
         threads: of one operation of torch on the CPU.
         metrics: are told of every turn and job.
+        encoded: pictures that were encoded before; none are kept if not given.
         on_lost: is called when the device failed for good.
 
     Attributes:
+        encoded: as given.
         lost: why the device failed for good; None as long as it has not.
     """
 
@@ -59,9 +63,11 @@ class Engine:
         threads: int,
         max_waiting_seconds: float = math.inf,
         metrics: Metrics | None = None,
+        encoded: EncodedCache | None = None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._metrics, self._on_lost = metrics or Metrics(), on_lost
+        self.encoded = EncodedCache(max_bytes=0) if encoded is None else encoded
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
         # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
         self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
@@ -125,6 +131,7 @@ class Engine:
         *,
         options: AdaptOptions,
         kept: Tensor | None = None,
+        tenant: str | None = None,
     ) -> Outcome:
         """Adapt to the first S pictures, (S, C) `targets`, and predict the rest, if any.
 
@@ -134,33 +141,47 @@ class Engine:
             targets: one-hot of the examples, those of `kept` first.
             options: of adaptation.
             kept: (K, *features) examples that were encoded before; they are not encoded again.
+            tenant: whose pictures they are; what it sent before is not encoded again.
 
         Raises:
             InvalidSupportSet, InvalidOptions: what the learner says.
             DeadlineExceeded, DeviceLost, AdaptationFailed: the service could not.
         """
-        return await self._submit(model, pictures, targets=targets, state=None, options=options, kept=kept)
+        job = _Asked(model, pictures, targets, None, options, kept)
+        return await self._recalling(job, tenant)
 
-    async def predict(self, model: ServedModel, pictures: Tensor, state: State) -> Outcome:
+    async def predict(
+        self, model: ServedModel, pictures: Tensor, state: State, *, tenant: str | None = None
+    ) -> Outcome:
         """Predict pictures by a state that was adapted before.
 
         Raises:
             DeadlineExceeded, DeviceLost, AdaptationFailed: the service could not.
         """
-        return await self._submit(model, pictures, targets=None, state=state, options=AdaptOptions())
+        return await self._recalling(_Asked(model, pictures, None, state, AdaptOptions(), None), tenant)
 
-    async def _submit(
-        self,
-        model: ServedModel,
-        pictures: Tensor,
-        *,
-        targets: Tensor | None,
-        state: State | None,
-        options: AdaptOptions,
-        kept: Tensor | None = None,
-    ) -> Outcome:
+    async def _recalling(self, asked: "_Asked", tenant: str | None) -> Outcome:
+        """Encode only what the tenant has not sent before."""
+        if tenant is None or not self.encoded.max_bytes or not asked.model.learner.encodes or not len(asked.pictures):
+            return await self._submit(asked)
+        recalled = self.encoded.find(await asyncio.to_thread(keys_of, tenant, asked.model, asked.pictures))
+        before = 0 if asked.kept is None else len(asked.kept)
+        if not recalled.known:
+            outcome = await self._submit(asked)
+        else:
+            former = [] if asked.kept is None else [asked.kept]
+            kept = torch.cat([*former, torch.stack(recalled.features)])
+            rest = asked._replace(pictures=asked.pictures[recalled.rest], kept=kept)
+            outcome = await self._submit(rest, order=recalled.order(before=before))
+        shown = [] if outcome.support_features is None else [outcome.support_features]
+        features = torch.cat([*shown, outcome.query_features])[before:]
+        self.encoded.put([recalled.keys[place] for place in recalled.rest], features[recalled.rest])
+        return outcome
+
+    async def _submit(self, asked: "_Asked", *, order: Tensor | None = None) -> Outcome:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._scheduler.add(Job(model, pictures, targets, state, options, future, kept))
+        model, pictures, targets, state, options, kept = asked
+        self._scheduler.add(Job(model, pictures, targets, state, options, future, kept, order))
         self._arrived.set()
         try:
             async with asyncio.timeout(self._max_seconds):
@@ -233,6 +254,17 @@ class Engine:
             )
             result.__cause__ = failure  # so that the log has it beside the request's id
         job.future.set_exception(result)
+
+
+class _Asked(NamedTuple):
+    """The fields of a `Job` that a request gives."""
+
+    model: ServedModel
+    pictures: Tensor
+    targets: Tensor | None
+    state: State | None
+    options: AdaptOptions
+    kept: Tensor | None
 
 
 def _stopping() -> DeviceLost:

@@ -116,6 +116,15 @@ class _Held(Collector):
         lookups.add_metric(("yes",), states.hits)
         lookups.add_metric(("no",), states.misses)
         yield lookups
+        encoded = engine.encoded
+        yield GaugeMetricFamily("kshot_encoded_pictures", "Encoded pictures in memory.", value=len(encoded))
+        yield GaugeMetricFamily(
+            "kshot_encoded_bytes", "Bytes of the encoded pictures in memory.", value=encoded.held_bytes
+        )
+        recalled = CounterMetricFamily("kshot_encoded_lookups", "Pictures looked up in memory.", labels=("found",))
+        recalled.add_metric(("yes",), encoded.hits)
+        recalled.add_metric(("no",), encoded.misses)
+        yield recalled
         yield _device_memory(services.settings.device)
 
 

@@ -54,6 +54,7 @@ class Job:
         state: what was adapted before, or None.
         options: of adaptation.
         kept: (K, *features) examples that were encoded before, in front of the pictures; none of them if None.
+        order: where each example and query is found among the kept and the new; as they come if None.
         future: is given the outcome, or the error of this job alone.
     """
 
@@ -64,6 +65,7 @@ class Job:
     options: AdaptOptions
     future: asyncio.Future[Outcome]
     kept: Tensor | None = None
+    order: Tensor | None = None
     submitted: float = field(default_factory=time.perf_counter)
     taken: int = 0
     features: list[Tensor] = field(default_factory=list)

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     keep_images: bool = Field(default=False, description="store the examples of models that encode nothing")
     idempotency_seconds: int = Field(default=24 * 3600, ge=1, description="how long an Idempotency-Key is remembered")
     sweep_seconds: float = Field(default=60.0, gt=0, description="between two removals of what has expired")
+    encoded_cache_bytes: int = Field(default=128 * 2**20, ge=0, description="of encoded pictures kept in memory")
     state_cache_bytes: int = Field(default=256 * 2**20, ge=0, description="of adapted states kept in memory")
     drain_seconds: int = Field(default=20, ge=0, description="how long requests in flight may still take at shutdown")
     drain_notice_seconds: int = Field(

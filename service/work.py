@@ -88,9 +88,10 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
 
 
 def _features(job: Job, learner: Learner) -> Tensor:
-    """(S + Q, …): what was encoded before, then what was encoded now."""
+    """(S + Q, …): what was encoded before and what was encoded now, in the job's order."""
     kept = [] if job.kept is None else [job.kept.to(device_of(learner))]
-    return torch.cat([*kept, *job.features])
+    features = torch.cat([*kept, *job.features])
+    return features if job.order is None else features[job.order.to(features.device)]
 
 
 def _encode(slices: Sequence[Slice]) -> list[Tensor]:

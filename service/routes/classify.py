@@ -66,11 +66,14 @@ async def classify_upload(
     summary="Adapt and classify in one call",
     responses=problems(400, 404, 413, 422, 503),
 )
-async def classify_once(body: ClassifyOnce, request: Request, services: ServicesDep) -> Classification:
+async def classify_once(
+    body: ClassifyOnce, request: Request, services: ServicesDep, caller: CallerDep
+) -> Classification:
     """Adapt to labelled pictures and classify others; nothing is stored."""
     return await classifying.classify_once(
         request,
         services,
+        caller,
         supports.of_json(body.examples),
         _json_queries(body, services),
         model=body.model,
@@ -87,6 +90,7 @@ async def classify_once(body: ClassifyOnce, request: Request, services: Services
 async def classify_once_upload(
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     support: Annotated[list[UploadFile], File(min_length=1, description="Labelled pictures.")],
     labels: LabelsField,
     queries: Annotated[list[UploadFile], File(min_length=1, description="Pictures to classify.")],
@@ -101,6 +105,7 @@ async def classify_once_upload(
     return await classifying.classify_once(
         request,
         services,
+        caller,
         examples,
         await _file_queries(queries, "queries", services, top_k=top_k, none_threshold=none_threshold, explain=explain),
         model=model or None,
