@@ -36,6 +36,7 @@ class Services:
     store: Store
     keys: Keys
     turns: Turns
+    exports: Line
     metrics: Metrics
     drain: Drain
     exports: Line
