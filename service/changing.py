@@ -1,6 +1,5 @@
 """Change a stored classifier: its examples, without encoding the others again, or what its user says of it."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,11 +12,10 @@ from torch import Tensor
 from service.callers import Caller
 from service.choice import Adapted
 from service.classifier import Classifier, Example, Labels
-from service.dependencies import Services, attended
+from service.dependencies import Services, attended, in_time
 from service.described import described, etag
 from service.errors import (
     ChangedMeanwhile,
-    DeadlineExceeded,
     ExamplesNotKept,
     PreconditionFailed,
     TooFewLabels,
@@ -158,19 +156,12 @@ def check_if_match(classifier: Classifier, if_match: str | None) -> None:
 
 async def _one_by_one(asked: Asked, once: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """A change after those of the same classifier that wait here; again where another replica was first."""
-    seconds = asked.services.settings.limits.request_seconds
-    try:
-        async with asyncio.timeout(seconds), asked.services.turns.of(("classifier", asked.classifier_id)):
-            for _ in range(_TRIES):
-                try:
-                    return await once()
-                except StaleRevision:
-                    continue
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"the change took over {seconds:g} s, with those before it, and was dropped; ask later",
-            retry_after_seconds=5,
-        ) from error
+    async with in_time(asked.request), asked.services.turns.of(("classifier", asked.classifier_id)):
+        for _ in range(_TRIES):
+            try:
+                return await once()
+            except StaleRevision:
+                continue
     raise ChangedMeanwhile(
         f"others changed classifier {asked.classifier_id} {_TRIES} times while this change was worked on; ask again",
         retry_after_seconds=1,

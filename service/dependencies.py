@@ -1,7 +1,8 @@
 """What routes are given: the app's services, and a client that is still there."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
@@ -89,6 +90,21 @@ async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Resul
     finally:
         for waiting in (task, gone, ending):
             waiting.cancel()
+
+
+@asynccontextmanager
+async def in_time(request: Request) -> AsyncIterator[asyncio.Timeout]:
+    """As long as `attended` gives a request: for waiting that has nothing to drop.
+
+    Raises:
+        DeadlineExceeded: it took too long, for the service or for the client.
+    """
+    seconds, too_late = cast(Patience, request.state.patience).left()
+    try:
+        async with asyncio.timeout(max(0, seconds)) as timer:
+            yield timer
+    except TimeoutError as error:
+        raise too_late from error
 
 
 async def _hung_up(request: Request) -> None:

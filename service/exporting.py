@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from fastapi import Request
 
 from meta_core.errors import MissingExtra
 from meta_core.portable import ClassifierCard, Examples, Portable, dumps
 from service.callers import Caller
 from service.classifier import Classifier, Example
-from service.dependencies import Services
-from service.errors import AdaptationFailed, DeadlineExceeded
+from service.dependencies import Services, attended
+from service.errors import AdaptationFailed
 from service.reporting import stored_features
 from service.served import ServedModel
 
@@ -28,7 +29,7 @@ class Exported(NamedTuple):
     content: bytes
 
 
-async def export(services: Services, caller: Caller, classifier_id: str, *, kind: Format) -> Exported:
+async def export(request: Request, services: Services, caller: Caller, classifier_id: str, *, kind: Format) -> Exported:
     """A classifier\'s file.
 
     Raises:
@@ -46,7 +47,7 @@ async def export(services: Services, caller: Caller, classifier_id: str, *, kind
     portable = Portable(_card(classifier), state, _examples(examples, model))
     content = await services.reporter.run(dumps, portable)
     if kind == "onnx":
-        content = await _onnx(services, model, content)
+        content = await attended(request, _onnx(services, model, content))
     return Exported(classifier, content)
 
 
@@ -77,15 +78,8 @@ async def _onnx(services: Services, model: ServedModel, content: bytes) -> bytes
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing or model.folder is None:
         raise MissingExtra(f"writing ONNX needs {' and '.join(missing)}; install kshot[train], or export safetensors")
-    seconds = services.settings.limits.request_seconds
-    try:
-        async with asyncio.timeout(seconds), services.exports:
-            return await _written(model.folder, content)
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"writing ONNX took over {seconds:g} s, with those before it, and was dropped; ask later",
-            retry_after_seconds=30,
-        ) from error
+    async with services.exports:
+        return await _written(model.folder, content)
 
 
 async def _written(folder: Path, content: bytes) -> bytes:

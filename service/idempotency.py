@@ -7,16 +7,17 @@ from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Header, Request, Response
+from pydantic import WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from service.bodies import StrictRoute, form_limits
-from service.dependencies import Services, caller_of
+from service.dependencies import Services, caller_of, in_time
 from service.described import etag
-from service.errors import DeadlineExceeded, IdempotencyMismatch, InvalidRequest
+from service.errors import IdempotencyMismatch, InvalidRequest
 from service.receipts import Claim, Receipt, ReceiptTaken, digest
 from service.schemas import ClassifierOut
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile("[!-~]{1,255}")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -24,11 +25,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 def _documented(
     idempotency_key: Annotated[
         str | None,
-        Header(
+        WithJsonSchema({"type": "string", "pattern": f"^{_KEY.pattern}$"}),
+        Header(  # without an example, which Swagger UI would send with every creation
+            alias="Idempotency-Key",
             max_length=255,
             description="Yours, new for each creation: sent again with the same body, nothing is created again and "
             "the first answer is given.",
-            examples=["7f9c24e8-3b12-4a6b-9c1d-2f0e8a5b6c7d"],
         ),
     ] = None,
 ) -> None:
@@ -50,17 +52,11 @@ class CreatingRoute(StrictRoute):
         if not _KEY.fullmatch(key):
             raise InvalidRequest("the Idempotency-Key is to be 1 to 255 printable ASCII characters without blanks")
         services = cast(Services, request.state.services)
-        tenant, seconds = (await caller_of(request)).tenant, services.settings.limits.request_seconds
-        try:
-            async with asyncio.timeout(seconds) as waiting, services.turns.of(("key", tenant, key)):
-                waiting.reschedule(None)
-                claim = Claim(tenant, key, await _fingerprint(request, services))
-                return await _once(services, claim, handler, request)
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"the first request with this Idempotency-Key is not answered after {seconds:g} s; ask again",
-                retry_after_seconds=5,
-            ) from error
+        tenant = (await caller_of(request)).tenant
+        async with in_time(request) as waiting, services.turns.of(("key", tenant, key)):
+            waiting.reschedule(None)  # from here on the work looks to its time itself
+            claim = Claim(tenant, key, await _fingerprint(request, services))
+            return await _once(services, claim, handler, request)
 
 
 def receipt_for(request: Request, told: ClassifierOut) -> dict[str, Any] | None:

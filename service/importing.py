@@ -18,6 +18,7 @@ from service.dependencies import Services, attended
 from service.described import described
 from service.errors import ModelVersionMissing
 from service.idempotency import receipt_for
+from service.quota import check_quota
 from service.schemas import ClassifierOut
 from service.served import ServedModel
 from service.support import Made, check_adaptation, check_metadata, made_of
@@ -34,6 +35,7 @@ async def take(
         InvalidClassifierFile, InvalidRequest: the file is damaged, or does not fit together; says where.
         ModelVersionMissing: the model that it was made with is not loaded.
     """
+    await check_quota(services, caller)
     portable = await services.decoder.run(loads, data)
     card, model = portable.card, _model(services, portable.card)
     names = [check_label(label, ("body", "file", "labels", place)) for place, label in enumerate(card.labels)]

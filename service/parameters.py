@@ -3,20 +3,28 @@
 from typing import Annotated
 
 from fastapi import File, Form, Header, Path, Query, UploadFile
+from pydantic import WithJsonSchema
 
 from service.fields import ModelName, Name, TtlSeconds
 
 ClassifierId = Annotated[str, Path(max_length=64, examples=["clf_5f0c8a1e9b7d4c2f6a3e1d0b"])]
 ExampleId = Annotated[str, Path(max_length=64, examples=["exm_0b5e3f7a1c9d2e4f6a8b0c1d"])]
+# A header or a query is left out, never null: clients that were told otherwise send the text “null”.
 IfMatch = Annotated[
     str | None,
+    WithJsonSchema({"type": "string", "maxLength": 500}),
     Header(
+        alias="If-Match",
         max_length=500,
         description="The `ETag` of the classifier as you read it: the request is refused with 412 if it has changed.",
     ),
 ]
 LimitQuery = Annotated[int, Query(ge=1, le=100, description="How many on this page.")]
-CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+CursorQuery = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "maxLength": 200}),
+    Query(max_length=200, description="`next_cursor` of the page before."),
+]
 LabelsField = Annotated[
     list[str],
     Form(

@@ -164,9 +164,20 @@ def _log(request: Request, error: Exception) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """All methods of a path; Starlette lists those of its first matching route alone."""
-    return [
-        method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    """All methods of a path; Starlette lists those of its first matching route alone.
+
+    Of the path as it is written, if a route is: `/v1/classifiers/upload` is no classifier that could be deleted.
+    """
+    # FastAPI keeps an included router as one route, which does not tell which of its own matches.
+    routes = [
+        route
+        for entry in request.app.routes
+        for route in (entry.original_router.routes if hasattr(entry, "original_router") else [entry])
     ]
+    parameters: dict[str, int] = {}
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        found = [route.matches({**request.scope, "method": method}) for route in routes]
+        counts = [len(scope.get("path_params", {})) for match, scope in found if match is Match.FULL]
+        if counts:
+            parameters[method] = min(counts)
+    return [method for method, count in parameters.items() if count == min(parameters.values())]

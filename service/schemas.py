@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from meta_core.card import Card
 from service import examples
@@ -64,7 +64,7 @@ class _Query(_In):
         description="Say “none of these” where `none_probability` is above this. Left out, the model's own threshold "
         "holds (its card says what it costs), where the model is good enough at that; 1 never says it.",
     )
-    explain: bool = Field(default=False, description="Whether to name the examples nearest to each picture.")
+    explain: StrictBool = Field(default=False, description="Whether to name the examples nearest to each picture.")
 
 
 class CreateClassifier(_In):

@@ -233,7 +233,8 @@ class Store:
         expired = select(ClassifierRow.id).where(ClassifierRow.expires_us <= to_microseconds(_now()))
         while True:
             async with self._database.writing() as connection:
-                some = ClassifierRow.id.in_(expired.limit(_SWEPT_AT_ONCE))
+                # Those that another replica removes at this moment are left to it.
+                some = ClassifierRow.id.in_(expired.limit(_SWEPT_AT_ONCE).with_for_update(skip_locked=True))
                 gone = await connection.execute(delete(ClassifierRow).where(some).returning(ClassifierRow.id))
                 ids = gone.scalars().all()
             for classifier_id in ids:

@@ -25,6 +25,7 @@ _FILE: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string
 )
 async def export_classifier(
     classifier_id: ClassifierId,
+    request: Request,
     services: ServicesDep,
     caller: CallerDep,
     file_format: Annotated[
@@ -37,7 +38,7 @@ async def export_classifier(
     ] = "safetensors",
 ) -> Response:
     """It answers as here: imported into another instance, or as ONNX without this software."""
-    exported = await exporting.export(services, caller, classifier_id, kind=file_format)
+    exported = await exporting.export(request, services, caller, classifier_id, kind=file_format)
     headers = {
         "Content-Disposition": f'attachment; filename="{exported.classifier.id}.{file_format}"',
         "ETag": etag(exported.classifier.revision),

@@ -1,6 +1,7 @@
 """The store on a real SQLite file and on a real PostgreSQL server."""
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from service.callers import DEFAULT_TENANT
 from service.classifier import Classifier, Example
 from service.data_folder import held, locked
 from service.database import open_database
-from service.errors import DataFolderError, UnknownClassifier
+from service.errors import DataFolderError, StoreUnavailable, UnknownClassifier
 from service.receipts import Claim, Receipt, Receipts, ReceiptTaken
 from service.settings import Settings
 from service.store import Change, StaleRevision, Store
@@ -396,3 +397,27 @@ def test_kept_answers_are_the_last_few_of_the_last_while(place: Place) -> None:
 
     with_store(place, use)
     assert place.count("receipts") == 1
+
+
+def test_on_a_full_disk_nothing_is_stored_by_half_and_later_all_goes_on(tmp_path: Path) -> None:
+    """As if it were full: files of this process may not grow."""
+    place = Place(tmp_path, None)
+    large = {"prototypes": torch.zeros(300_000)}
+
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(1), examples(1))
+        former = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, former[1]))
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store.put(classifier(2), large, examples(2))
+            with pytest.raises(StoreUnavailable):
+                await store.change(changed(2)._replace(state=large))
+            assert await store.with_examples(classifier(1).id, tenant=DEFAULT_TENANT) == (classifier(1), examples(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        await store.put(classifier(2), large, examples(2))
+        await store.change(changed(2))
+
+    with_store(place, use)
+    assert (place.count("classifiers"), place.count("examples")) == (2, 8)
