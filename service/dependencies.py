@@ -40,7 +40,6 @@ class Services:
     exports: Line
     metrics: Metrics
     drain: Drain
-    exports: Line
 
     def not_ready(self) -> ServiceError | None:
         """Why requests cannot be answered, or soon will not be; None when they can."""

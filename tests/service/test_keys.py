@@ -235,6 +235,9 @@ def test_who_has_as_many_classifiers_as_the_key_allows_makes_no_more(keyed: Serv
         second = client.post("/v1/classifiers", json=BODY, headers=headers)
         assert_refused(second, (429, "quota_exceeded"), ["there are 1 classifiers, and at most 1"], keyed)
         assert int(second.headers["retry-after"]) > 0
+        file = {"file": client.get(f"{first.headers['location']}/export", headers=headers).content}
+        imported = client.post("/v1/classifiers/import", files=file, headers=headers)
+        assert_refused(imported, (429, "quota_exceeded"), ["there are 1 classifiers, and at most 1"], keyed)
         assert client.delete(first.headers["location"], headers=headers).status_code == 204
         assert client.post("/v1/classifiers", json=BODY, headers=headers).status_code == 201
 
