@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-training clean
+.PHONY: help install demo serve test test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +61,9 @@ bench-adaptation: install ## 30 users' MAML adaptations together against one aft
 
 bench-photos: install ## one stateless call with 35 photos, by stage
 	$(BIN)/python benchmarks/photo_request.py $(ARGS)
+
+bench-overload: install ## ten times the measured capacity, photos and small calls (four minutes)
+	$(BIN)/python -m benchmarks.overload $(ARGS)
 
 clean: ## remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
