@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse
 from meta_core.device import pick_device
 from service import routes
 from service.access import Guard, allowed_hosts, always_keyed, cors
+from service.admission import Lane
 from service.authentication import Authenticated, check_exposure
 from service.bodies import form_limits
 from service.catalog import Catalog
@@ -176,7 +177,10 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
         decoder=Decoder(threads=settings.threads, limits=limits, metrics=metrics),
         engine=Engine(
             max_pictures=limits.waiting_pictures,
-            max_waiting_seconds=limits.waiting_seconds,
+            max_waiting_seconds={
+                Lane.CREATE: limits.waiting_seconds,
+                Lane.CLASSIFY: limits.classify_waiting_seconds,
+            },
             max_seconds=limits.request_seconds,
             threads=settings.threads,
             metrics=metrics,

@@ -12,7 +12,7 @@ from torch import Tensor
 from service.callers import Caller
 from service.choice import Adapted
 from service.classifier import Classifier, Example, Labels
-from service.dependencies import Services, attended, in_time
+from service.dependencies import Services, attended, in_time, knock_of
 from service.described import described, etag
 from service.errors import (
     ChangedMeanwhile,
@@ -98,7 +98,7 @@ async def change_examples(
         return await _store(asked, plan, made)
 
     # Before the turn is waited for: what waits is held in memory.
-    async with services.engine.admit(1 if support is None else len(support.pictures)):
+    async with services.engine.admit(1 if support is None else len(support.pictures), knock=knock_of(asked.request)):
         return await _one_by_one(asked, once)
 
 

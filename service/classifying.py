@@ -18,7 +18,7 @@ from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
 from service.classifier import Classifier, Labels
 from service.decoding import Decoded, Encoded
-from service.dependencies import Services, attended
+from service.dependencies import Services, attended, knock_of
 from service.judging import judge
 from service.reporting import nearest_to, references, stored_features
 from service.scheduler import Outcome
@@ -91,7 +91,7 @@ async def judge_stored(
         nearest = await _nearest_stored(services, caller, queries, classifier_id, outcome)
         return Judged(classifier, served, outcome, decoded, seconds, Judgement(answers, nearest))
 
-    async with services.engine.admit(len(queries.pictures), lane=Lane.CLASSIFY):
+    async with services.engine.admit(len(queries.pictures), lane=Lane.CLASSIFY, knock=knock_of(request)):
         judged = await attended(request, predict())
     note(request, judged.outcome.timings, decode_seconds=judged.decode_seconds)
     return judged
@@ -123,7 +123,9 @@ async def classify_once(
         nearest = await _nearest(services, queries, adapted.outcome, adapted.features, examples)
         return adapted, decoded, seconds, Judgement(answers, nearest)
 
-    async with services.engine.admit(len(support.pictures) * len(candidates.models) + len(queries.pictures)):
+    async with services.engine.admit(
+        len(support.pictures) * len(candidates.models) + len(queries.pictures), knock=knock_of(request)
+    ):
         adapted, decoded, decode_seconds, judgement = await attended(request, work())
     note(request, adapted.outcome.timings, decode_seconds=decode_seconds)
     return _answer(

@@ -8,7 +8,7 @@ from meta_core.learner import AdaptOptions
 from service.callers import Caller
 from service.choice import Adapted, Candidates, adapt
 from service.classifier import Classifier, Labels
-from service.dependencies import Services, attended
+from service.dependencies import Services, attended, knock_of
 from service.described import described
 from service.idempotency import receipt_for
 from service.quota import check_quota
@@ -49,7 +49,7 @@ async def create(
         )
         return adapted, await made_of(services, adapted, labels, options)
 
-    async with services.engine.admit(len(support.pictures) * len(candidates.models)):
+    async with services.engine.admit(len(support.pictures) * len(candidates.models), knock=knock_of(request)):
         adapted, made = await attended(request, work())
     note(request, adapted.outcome.timings)
     classifier = Classifier.new(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 
+from service.admission import Knock
 from service.callers import Caller
 from service.catalog import Catalog
 from service.decoding import Decoder
@@ -110,3 +111,9 @@ async def _hung_up(request: Request) -> None:
     # The body is read by now, so the one message that is still to come is the disconnection.
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def knock_of(request: Request) -> Knock | None:
+    """How a request came, where the door counts such requests."""
+    knock: Knock | None = getattr(request.state, "knock", None)
+    return knock

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from torch import Tensor
 from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
-from service.admission import Admission, Lane
+from service.admission import Admission, Knock, Lane
 from service.encoded import EncodedCache, keys_of
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, ServiceError
 from service.metrics import Metrics
@@ -43,7 +43,7 @@ class Engine:
 
     Args:
         max_pictures: pictures of all admitted requests; past them a request is refused.
-        max_waiting_seconds: a request that would wait longer is refused.
+        max_waiting_seconds: a request of that lane that would wait longer is refused; none is if not given.
         max_seconds: a job that took longer is dropped.
         threads: of one operation of torch on the CPU.
         metrics: are told of every turn and job.
@@ -61,7 +61,7 @@ class Engine:
         max_pictures: int,
         max_seconds: float,
         threads: int,
-        max_waiting_seconds: float = math.inf,
+        max_waiting_seconds: Mapping[Lane, float] | None = None,
         metrics: Metrics | None = None,
         encoded: EncodedCache | None = None,
         on_lost: Callable[[], None] = lambda: None,
@@ -74,7 +74,8 @@ class Engine:
         self._long = ThreadPoolExecutor(1, "long", initializer=_stand_back)
         self._aside: set[asyncio.Task[None]] = set()
         self._max_seconds = max_seconds
-        self._admission = Admission(max_pictures=max_pictures, max_seconds=max_waiting_seconds)
+        bounds = max_waiting_seconds or dict.fromkeys(Lane, math.inf)
+        self._admission = Admission(max_pictures=max_pictures, max_seconds=bounds)
         self._pace = Pace()
         self._worker: asyncio.Task[None] | None = None
         self.lost: str | None = None
@@ -103,7 +104,9 @@ class Engine:
         self._long.shutdown(wait=True, cancel_futures=True)
 
     @asynccontextmanager
-    async def admit(self, pictures: int, *, lane: Lane = Lane.CREATE) -> AsyncIterator[None]:
+    async def admit(
+        self, pictures: int, *, lane: Lane = Lane.CREATE, knock: Knock | None = None
+    ) -> AsyncIterator[None]:
         """Hold room for a request's pictures from before they are decoded until it is answered.
 
         Raises:
@@ -112,16 +115,17 @@ class Engine:
         """
         if self.lost:
             raise DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
-        async with self._admission.admit(lane, pictures):
+        async with self._admission.admit(lane, pictures, knock):
             yield
 
-    def check_room(self, lane: Lane) -> None:
-        """Refuse a request of which nothing is known yet but what it is for.
+    def knock(self, lane: Lane) -> Knock:
+        """Refuse a request of which only is known what it is for, or count it.
 
         Raises:
             Overloaded: too much is before it.
         """
         self._admission.check(lane)
+        return self._admission.knock(lane)
 
     async def adapt(
         self,

@@ -14,7 +14,7 @@ from meta_core.support_summary import drop
 from service.callers import Caller
 from service.choice import Adapted
 from service.classifier import Classifier, Example, Labels
-from service.dependencies import Services, attended
+from service.dependencies import Services, attended, knock_of
 from service.described import described
 from service.errors import ModelVersionMissing
 from service.idempotency import receipt_for
@@ -47,7 +47,7 @@ async def take(
         raise InvalidClassifierFile("the file's labels are not in the order in which its examples have them")
     options = _options(card)
     check_adaptation([model], labels, options, services.settings.limits)
-    async with services.engine.admit(len(labels.indices)):
+    async with services.engine.admit(len(labels.indices), knock=knock_of(request)):
         made = await attended(request, _checked(request, services, model, portable, labels, options))
     classifier = Classifier.new(
         model,

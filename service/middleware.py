@@ -103,14 +103,27 @@ class Doorkeeper:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        answerer = self.app
-        if scope["type"] == "http" and scope["method"] == "POST" and _WORK.match(path_of(scope)):
-            lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(path_of(scope)) else Lane.CREATE
-            try:
-                scope["state"]["services"].engine.check_room(lane)
-            except ServiceError as error:
-                answerer = error_response(Request(scope), error)
-        await answerer(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "POST" or not _WORK.match(path_of(scope)):
+            await self.app(scope, receive, send)
+            return
+        lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(path_of(scope)) else Lane.CREATE
+        try:
+            knock = scope["state"]["services"].engine.knock(lane)
+        except ServiceError as error:
+            await error_response(Request(scope), error)(scope, receive, send)
+            return
+        scope["state"]["knock"] = knock
+
+        async def receive_watched() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                knock.body_came()
+            return message
+
+        try:
+            await self.app(scope, receive_watched, send)
+        finally:
+            knock.let_go()
 
 
 class BodyLimit:
