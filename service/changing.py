@@ -22,10 +22,10 @@ from service.errors import (
     UnknownClassifier,
 )
 from service.idempotency import receipt_for
+from service.queries import Change, StaleRevision
 from service.reporting import stored_features
 from service.schemas import ChangedClassifier, ExampleOut
 from service.served import ServedModel
-from service.store import Change, StaleRevision
 from service.support import Made, Support, check_adaptation, made_of
 from service.timing import note
 

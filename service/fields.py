@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 MAX_TTL_SECONDS = 10 * 365 * 24 * 3600
@@ -23,6 +23,30 @@ def _printable(text: str) -> str:
         raise PydanticCustomError("unprintable", "contains nothing that can be seen")
     return text
 
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("number_type", "should be a number")
+    return value
+
+
+def _integer(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("int_type", "should be an integer")
+    return value
+
+
+def _true_or_false(value: object) -> object:
+    if str(value).lower() not in ("true", "false"):  # generated clients of Python write True and False
+        raise PydanticCustomError("bool_type", "should be true or false")
+    return value
+
+
+FormBoolean = Annotated[bool, BeforeValidator(_true_or_false)]
+"""As the document says of a boolean: not the `1`, `on`, `yes` that pydantic would also take."""
+
+JsonNumber, JsonInteger = BeforeValidator(_number), BeforeValidator(_integer)
+"""Of a JSON body's numbers, for which pydantic would also take `true` and `"1"`; in a form all is text."""
 
 Label = Annotated[
     str,

@@ -16,7 +16,7 @@ from service.choice import Adapted
 from service.classifier import Classifier, Example, Labels
 from service.dependencies import Services, attended, knock_of
 from service.described import described
-from service.errors import ModelVersionMissing
+from service.errors import ModelVersionMissing, UnknownModel
 from service.idempotency import receipt_for
 from service.quota import check_quota
 from service.schemas import ClassifierOut
@@ -66,13 +66,13 @@ async def take(
 
 
 def _model(services: Services, card: ClassifierCard) -> ServedModel:
-    services.catalog.choose(None)  # while models load, say so
-    model = services.catalog.models.get(card.model)
-    if model is None:
-        problem: str | None = f"it was made with {card.model} {card.version}"
-    else:
-        problem = check_model(card, model.card, encodes=model.learner.encodes)
-    if model is None or problem:
+    try:
+        model = services.catalog[card.model]
+    except UnknownModel as error:
+        raise ModelVersionMissing(
+            f"the file was made with {card.model} {card.version}, which is not loaded here; ask for it to be loaded"
+        ) from error
+    if problem := check_model(card, model.card, encodes=model.learner.encodes):
         raise ModelVersionMissing(f"the file's model is not loaded here: {problem}; ask for that version to be loaded")
     return model
 

@@ -176,7 +176,7 @@ def _methods(request: Request) -> list[str]:
     ]
     parameters: dict[str, int] = {}
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        found = [route.matches({**request.scope, "method": method}) for route in routes]
+        found = [route.matches({**request.scope, "method": method, "path_params": {}}) for route in routes]
         counts = [len(scope.get("path_params", {})) for match, scope in found if match is Match.FULL]
         if counts:
             parameters[method] = min(counts)

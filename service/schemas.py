@@ -1,13 +1,13 @@
 """What goes over the wire, in snake_case."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from meta_core.card import Card
 from service import examples
-from service.fields import Base64Image, Label, ModelName, Name, TtlSeconds
+from service.fields import Base64Image, JsonInteger, JsonNumber, Label, ModelName, Name, TtlSeconds
 from service.settings import Limits
 
 
@@ -49,15 +49,19 @@ class AdaptIn(_In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"steps": 5, "rate": 1.0}]})
 
-    steps: int | None = Field(default=None, ge=0, description="How often to step over the examples; a whole number.")
-    rate: float | None = Field(
+    steps: Annotated[int | None, JsonInteger] = Field(
+        default=None, ge=0, description="How often to step over the examples; a whole number."
+    )
+    rate: Annotated[float | None, JsonNumber] = Field(
         default=None, gt=0, description="Factor on the model's own inner learning rates: 1 leaves them as they are."
     )
 
 
 class _Query(_In):
-    top_k: int | None = Field(default=None, ge=1, description="How many labels to list, the likeliest first.")
-    none_threshold: float | None = Field(
+    top_k: Annotated[int | None, JsonInteger] = Field(
+        default=None, ge=1, description="How many labels to list, the likeliest first."
+    )
+    none_threshold: Annotated[float | None, JsonNumber] = Field(
         default=None,
         ge=0,
         le=1,
@@ -74,7 +78,7 @@ class CreateClassifier(_In):
 
     model: ModelName | None = None
     name: Name | None = None
-    ttl_seconds: TtlSeconds | None = None
+    ttl_seconds: Annotated[TtlSeconds | None, JsonInteger] = None
     metadata: dict[str, JsonValue] = Field(default={}, description="Yours; given back as it came.")
     adapt: AdaptIn = AdaptIn()
     examples: list[ExampleIn] = Field(min_length=1)
@@ -94,7 +98,7 @@ class PatchClassifier(_In):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.patch_classifier()]})
 
     name: Name | None = Field(default=None, description="Null takes the name away.")
-    ttl_seconds: TtlSeconds | None = Field(
+    ttl_seconds: Annotated[TtlSeconds | None, JsonInteger] = Field(
         default=None, description="The classifier is deleted so long from now; null keeps it for good."
     )
     metadata: dict[str, JsonValue] = Field(default={}, description="In place of what was there.")

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import safetensors.torch
-from sqlalchemy import CursorResult, bindparam, delete, func, insert, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import CursorResult, bindparam, delete, func, insert, select, tuple_, update
 
 from meta_core.episode import State
 from service.classifier import Classifier, Example
 from service.database import Database
-from service.errors import UnknownClassifier
+from service.queries import Change, ExamplesPage, Page, alive, classifiers_of, find_classifier, replace_row, unknown
 from service.receipts import Receipts
 from service.rows import (
     example_row,
@@ -31,43 +30,6 @@ Row = dict[str, Any]
 
 _SWEPT_AT_ONCE = 200
 """Classifiers that one transaction removes, so that no creation waits for long."""
-
-
-class Page(NamedTuple):
-    """Classifiers, the newest first, and where the next page begins."""
-
-    classifiers: list[Classifier]
-    next_cursor: str | None
-
-
-class ExamplesPage(NamedTuple):
-    """A classifier, ids and labels of some of its examples, and where the next page begins."""
-
-    classifier: Classifier
-    examples: list[tuple[str, str]]
-    next_cursor: str | None
-
-
-class Change(NamedTuple):
-    """Another state of a classifier, and what became of its examples.
-
-    Attributes:
-        classifier: as it is then; its revision is one more than that of what it was made from.
-        state: adapted.
-        added: examples.
-        removed: ids of examples.
-        relabelled: examples whose label has another index now.
-    """
-
-    classifier: Classifier
-    state: State
-    added: Sequence[Example] = ()
-    removed: Sequence[str] = ()
-    relabelled: Sequence[Example] = ()
-
-
-class StaleRevision(Exception):
-    """The classifier was changed or deleted since it was read: nothing was stored."""
 
 
 class Store:
@@ -113,7 +75,7 @@ class Store:
         classifier, blob = change.classifier, safetensors.torch.save(change.state)
         own = ExampleRow.classifier_id == classifier.id
         async with self._database.writing() as connection:
-            await _replace(connection, classifier, state=blob)
+            await replace_row(connection, classifier, state=blob)
             if receipt is not None:
                 await self.receipts.write(connection, receipt)
             if change.removed:
@@ -134,7 +96,7 @@ class Store:
             StaleRevision: somebody has.
         """
         async with self._database.writing() as connection:
-            await _replace(connection, classifier)
+            await replace_row(connection, classifier)
 
     async def get(self, classifier_id: str, *, tenant: str) -> Classifier:
         """A classifier that has not expired.
@@ -143,7 +105,7 @@ class Store:
             UnknownClassifier: the tenant has none of that id.
         """
         async with self._database.reading() as connection:
-            return await _find(connection, classifier_id, tenant)
+            return await find_classifier(connection, classifier_id, tenant)
 
     async def adapted(self, classifier_id: str, *, tenant: str) -> tuple[Classifier, State]:
         """A classifier with its adapted state, which is read from the database where it is not in memory.
@@ -152,7 +114,7 @@ class Store:
             UnknownClassifier: the tenant has none of that id.
         """
         async with self._database.reading() as connection:
-            classifier = await _find(connection, classifier_id, tenant)
+            classifier = await find_classifier(connection, classifier_id, tenant)
             kept = self.states.get(classifier)
             if kept is not None:
                 return classifier, kept
@@ -170,7 +132,7 @@ class Store:
         """
         query = select(ExampleRow.__table__).where(ExampleRow.classifier_id == classifier_id)
         async with self._database.reading() as connection:
-            classifier = await _find(connection, classifier_id, tenant)
+            classifier = await find_classifier(connection, classifier_id, tenant)
             rows = (await connection.execute(query.order_by(ExampleRow.position))).mappings().all()
         return classifier, [to_example(row) for row in rows]
 
@@ -186,7 +148,7 @@ class Store:
             ExampleRow.classifier_id == classifier_id, ExampleRow.position > after
         )
         async with self._database.reading() as connection:
-            classifier = await _find(connection, classifier_id, tenant)
+            classifier = await find_classifier(connection, classifier_id, tenant)
             rows = (await connection.execute(query.order_by(ExampleRow.position).limit(limit + 1))).all()
         found = [(row.id, classifier.labels[row.label]) for row in rows[:limit]]
         next_cursor = to_example_cursor(rows[limit - 1].position) if len(rows) > limit else None
@@ -198,7 +160,9 @@ class Store:
         Raises:
             InvalidCursor: not one that an earlier page gave.
         """
-        query = _select(tenant).order_by(ClassifierRow.created_us.desc(), ClassifierRow.id.desc()).limit(limit + 1)
+        query = (
+            classifiers_of(tenant).order_by(ClassifierRow.created_us.desc(), ClassifierRow.id.desc()).limit(limit + 1)
+        )
         if cursor is not None:
             query = query.where(tuple_(ClassifierRow.created_us, ClassifierRow.id) < from_cursor(cursor))
         async with self._database.reading() as connection:
@@ -208,7 +172,7 @@ class Store:
 
     async def count(self, *, tenant: str) -> int:
         """How many classifiers a tenant has."""
-        query = select(func.count()).select_from(ClassifierRow).where(ClassifierRow.tenant == tenant, _alive())
+        query = select(func.count()).select_from(ClassifierRow).where(ClassifierRow.tenant == tenant, alive())
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one()
 
@@ -218,19 +182,19 @@ class Store:
         Raises:
             UnknownClassifier: the tenant has none of that id and revision.
         """
-        of_tenant = [ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, _alive()]
+        of_tenant = [ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, alive()]
         if revision is not None:
             of_tenant.append(ClassifierRow.revision == revision)
         async with self._database.writing() as connection:
             result: CursorResult[Any] = await connection.execute(delete(ClassifierRow).where(*of_tenant))
         if not result.rowcount:
-            raise _unknown(classifier_id)
+            raise unknown(classifier_id)
         self.states.forget(classifier_id)
 
     async def sweep(self) -> int:
         """Remove what has expired, a few hundred at a time; how many that were."""
         removed = 0
-        expired = select(ClassifierRow.id).where(ClassifierRow.expires_us <= to_microseconds(_now()))
+        expired = select(ClassifierRow.id).where(ClassifierRow.expires_us <= to_microseconds(datetime.now(UTC)))
         while True:
             async with self._database.writing() as connection:
                 # Those that another replica removes at this moment are left to it.
@@ -246,47 +210,3 @@ class Store:
     async def close(self) -> None:
         """Close the database."""
         await self._database.close()
-
-
-async def _find(connection: AsyncConnection, classifier_id: str, tenant: str) -> Classifier:
-    query = _select(tenant).where(ClassifierRow.id == classifier_id)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if row is None:
-        raise _unknown(classifier_id)
-    return from_row(dict(row))
-
-
-async def _replace(connection: AsyncConnection, classifier: Classifier, **values: Any) -> None:
-    """Write the row again; the one that is there must be of the revision before."""
-    result: CursorResult[Any] = await connection.execute(
-        update(ClassifierRow)
-        .where(
-            ClassifierRow.id == classifier.id,
-            ClassifierRow.tenant == classifier.tenant,
-            ClassifierRow.revision == classifier.revision - 1,
-            _alive(),
-        )
-        .values(to_row(classifier) | values)
-    )
-    if not result.rowcount:
-        raise StaleRevision
-
-
-def _unknown(classifier_id: str) -> UnknownClassifier:
-    return UnknownClassifier(
-        f"there is no classifier {classifier_id[:64]!r}; it was deleted, has expired, or never was"
-    )
-
-
-def _select(tenant: str) -> Any:
-    """What the tenant has and has not expired, without its state, which is by far the largest part."""
-    columns = (column for column in ClassifierRow.__table__.columns if column.name != "state")
-    return select(*columns).where(ClassifierRow.tenant == tenant, _alive())
-
-
-def _alive() -> Any:
-    return or_(ClassifierRow.expires_us.is_(None), ClassifierRow.expires_us > to_microseconds(_now()))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -11,13 +11,14 @@ from service.bodies import StrictRoute
 from service.classifying import Queries
 from service.dependencies import CallerDep, ServicesDep
 from service.errors import TooLarge
+from service.fields import FormBoolean
 from service.parameters import AdaptField, ClassifierId, FilesField, LabelsField, ModelField
 from service.schemas import Classification, ClassifyImages, ClassifyOnce, problems
 from service.uploads import read_adapt, read_files
 
 router = APIRouter(tags=["classify"], route_class=StrictRoute)
 
-ExplainField = Annotated[bool, Form(description="Whether to name the examples nearest to each picture.")]
+ExplainField = Annotated[FormBoolean, Form(description="Whether to name the examples nearest to each picture.")]
 TopKField = Annotated[int | None, Form(ge=1, description="How many labels to list, the likeliest first.")]
 NoneThresholdField = Annotated[
     float | None,

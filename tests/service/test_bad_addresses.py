@@ -69,6 +69,7 @@ CASES = [
     *(method_case(method, path, "POST") for method in ("GET", "PUT", "DELETE") for path in (CLASSIFY, ONCE)),
     *(method_case("POST", path, "GET") for path in ("/readyz", "/v1/models", "/openapi.json", "/docs", "/")),
     method_case("PUT", UPLOAD, "POST"),
+    method_case("OPTIONS", f"{CREATE}/import", "POST"),
     query_case("limit=0", "greater than or equal to 1"),
     query_case("limit=-1", "greater than or equal to 1"),
     query_case("limit=1e9", "integer"),

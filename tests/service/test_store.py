@@ -20,9 +20,10 @@ from service.classifier import Classifier, Example
 from service.data_folder import held, locked
 from service.database import open_database
 from service.errors import DataFolderError, StoreUnavailable, UnknownClassifier
+from service.queries import Change, StaleRevision
 from service.receipts import Claim, Receipt, Receipts, ReceiptTaken
 from service.settings import Settings
-from service.store import Change, StaleRevision, Store
+from service.store import Store
 from tests.service.postgres import Place
 
 NOW = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
