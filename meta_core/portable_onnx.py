@@ -5,6 +5,7 @@ what answers requests must not be beside that.
 """
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -151,6 +152,8 @@ def _description(card: ClassifierCard, model: Model, head: _Head) -> dict[str, A
 
 def main(folder: str, source: str, out: str) -> int:
     """The command; 0, or 2 with the error on stderr."""
+    torch.set_num_threads(1)
+    os.nice(10)  # those who classify meanwhile go first
     try:
         with torch.no_grad():
             to_onnx(loads(Path(source).read_bytes()), checkpoint.load(Path(folder)), Path(out))

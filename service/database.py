@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from service.errors import DatabaseError, StoreUnavailable
 from service.migrating import upgrade
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _OURS = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
 """Errors that asking again would meet again."""
@@ -89,7 +92,7 @@ async def open_database(settings: Settings) -> Database:
 
 def _engine(settings: Settings) -> AsyncEngine:
     if settings.database_url is None:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{settings.data_dir / 'kshot.sqlite3'}")
+        engine = create_async_engine(f"sqlite+aiosqlite:///{settings.data_dir / 'kshot.sqlite3'}", hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -105,6 +108,7 @@ def _engine(settings: Settings) -> AsyncEngine:
         )
     return create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
+        hide_parameters=True,  # what users store is no matter for logs
         pool_pre_ping=True,
         pool_size=10,
         connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _STATEMENT_SECONDS},
@@ -120,6 +124,7 @@ def _explained() -> Any:
         raise
     # Drivers raise the system's own errors where nobody listens.
     except (DBAPIError, PoolTimeout, OSError) as error:
+        logger.warning("the database failed: %s: %s", type(error).__name__, str(error)[:500])
         raise StoreUnavailable(
             "the database does not answer or cannot write; what was asked has not been acknowledged: ask again",
             retry_after_seconds=2,

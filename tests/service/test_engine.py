@@ -124,6 +124,45 @@ def test_a_job_that_fails_fails_alone(touchy: ServedModel) -> None:
     asyncio.run(run())
 
 
+class Counting:
+    """An encoder that counts pictures."""
+
+    runtime = "onnxruntime-cpu"
+
+    def __init__(self, inner: OnnxEncoder) -> None:
+        self.inner, self.encoded = inner, 0
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        self.encoded += len(pictures)
+        return self.inner.encode(pictures)
+
+
+@pytest.mark.parametrize("before", [0, 4, 12, 15])
+def test_examples_that_were_encoded_before_are_adapted_to_and_not_encoded_again(
+    model: ServedModel, before: int
+) -> None:
+    """Also where all were, or where the rest are queries alone."""
+
+    async def run() -> None:
+        assert isinstance(model.encoder, OnnxEncoder)
+        engine, counting = await started(), Counting(model.encoder)
+        counted = ServedModel(model.card, model.learner, counting)
+        inputs, shots = pictures(15, seed=3), targets([6, 6])
+        expected = await engine.adapt(model, inputs, shots, options=OPTIONS)
+        features = model.encoder.encode(inputs)
+        found = await engine.adapt(counted, inputs[before:], shots, options=OPTIONS, kept=features[:before])
+        assert counting.encoded == 15 - before
+        assert expected.logits is not None
+        assert found.logits is not None
+        assert found.support_features is not None
+        torch.testing.assert_close(found.state["prototypes"], expected.state["prototypes"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found.support_features, features[:12], atol=1e-5, rtol=1e-5)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
 class Warped:
     """An encoder whose features are of another length at every call."""
 
