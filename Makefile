@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-training clean
+.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +30,9 @@ serve: install ## serve the shipped models on http://127.0.0.1:8000 until interr
 
 test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TEST_DATA) is
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+test-api: install ## schemathesis, all checks, over every operation, with keys and without (KSHOT_TEST_API_EXAMPLES=20)
+	$(BIN)/python -m pytest -m api -s tests/api
 
 test-faults: install ## kills, restarts, replicas, minutes of load (about a quarter of an hour)
 	$(BIN)/python -m pytest -m faults -s
