@@ -23,7 +23,7 @@ from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.admission import Admission, Knock, Lane
 from service.encoded import EncodedCache, keys_of
-from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, ServiceError
+from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
 from service.scheduler import Job, Outcome, Scheduler, Slice
@@ -208,7 +208,9 @@ class Engine:
                 began = time.perf_counter()
                 self._metrics.began_turn(slices)
                 try:
-                    done, left = await loop.run_in_executor(self._thread, work, slices, self._pace.is_long)
+                    done, left = await loop.run_in_executor(
+                        self._thread, work, slices, self._pace.is_long, self._metrics.out_of_memory.inc
+                    )
                 # Were this task to end, every later request would wait for nothing while /readyz says ready.
                 except Exception as error:
                     done, left = [(part.job, error) for part in slices], []
@@ -228,7 +230,9 @@ class Engine:
     async def _finish_aside(self, job: Job) -> None:
         done: Done = [(job, _stopping())]
         try:
-            done = await asyncio.get_running_loop().run_in_executor(self._long, finish_aside, job)
+            done = await asyncio.get_running_loop().run_in_executor(
+                self._long, finish_aside, job, self._metrics.out_of_memory.inc
+            )
         except Exception as error:
             done = [(job, error)]
         finally:
@@ -251,6 +255,11 @@ class Engine:
             self.lost = str(result)
             self._on_lost()
             result = DeviceLost("the device failed; the service is restarting", retry_after_seconds=10)
+        elif isinstance(result, torch.OutOfMemoryError):
+            result = Overloaded(
+                "the device has no memory for this request now; ask again, with fewer pictures or steps",
+                retry_after_seconds=5,
+            )
         elif not isinstance(result, (MetaCoreError, ServiceError)):
             failure, result = (
                 result,

@@ -47,6 +47,7 @@ async def take(
         raise InvalidClassifierFile("the file's labels are not in the order in which its examples have them")
     options = _options(card)
     check_adaptation([model], labels, options, services.settings.limits)
+    await check_quota(services, caller)
     async with services.engine.admit(len(labels.indices), knock=knock_of(request)):
         made = await attended(request, _checked(request, services, model, portable, labels, options))
     classifier = Classifier.new(

@@ -21,13 +21,19 @@ Done = list[tuple[Job, Outcome | Exception]]
 
 
 class Hands(NamedTuple):
-    """What adapts and predicts: a learner that no other thread uses at that time, and threads to help it."""
+    """What adapts and predicts: a learner that no other thread uses at that time, and threads to help it.
+
+    `ran_out` is called whenever the device has no memory for a batch.
+    """
 
     learner: Learner
     workers: Workers | None
+    ran_out: Callable[[], None]
 
 
-def work(slices: Sequence[Slice], is_long: Callable[[Job], bool]) -> tuple[Done, list[Job]]:
+def work(
+    slices: Sequence[Slice], is_long: Callable[[Job], bool], ran_out: Callable[[], None]
+) -> tuple[Done, list[Job]]:
     """Encode slices of one model in one forward, and finish the jobs that are then complete.
 
     A batch that raises is done again one by one, so that a bad job fails alone.
@@ -35,12 +41,17 @@ def work(slices: Sequence[Slice], is_long: Callable[[Job], bool]) -> tuple[Done,
     Args:
         slices: what to encode.
         is_long: whether to leave a complete job to another thread.
+        ran_out: is called whenever the device has no memory for a batch.
 
     Returns:
         The jobs that are over, each with what it came to, and those that are left to be finished.
     """
     began = time.perf_counter()
-    encoded, failed = _together(_encode, [part for part in slices if part.stop > part.start])
+    model = slices[0].job.model
+    hands = Hands(model.learner, model.workers, ran_out)
+    encoded, failed = _together(
+        lambda some: _encode(some, hands), [part for part in slices if part.stop > part.start], hands
+    )
     seconds = time.perf_counter() - began
     for part, features in encoded.items():
         part.job.features.append(features)
@@ -48,14 +59,13 @@ def work(slices: Sequence[Slice], is_long: Callable[[Job], bool]) -> tuple[Done,
     done: Done = [(part.job, error) for part, error in failed.items()]
     complete = [part.job for part in slices if part not in failed and part.stop == len(part.job.pictures)]
     left = [job for job in complete if is_long(job)]
-    model = slices[0].job.model
-    return done + _finish([job for job in complete if job not in left], Hands(model.learner, model.workers)), left
+    return done + _finish([job for job in complete if job not in left], hands), left
 
 
-def finish_aside(job: Job) -> Done:
+def finish_aside(job: Job, ran_out: Callable[[], None]) -> Done:
     """Finish a job that `work` left, in a thread that does nothing else; nothing if nobody waits for it any more."""
     model = job.model
-    return [] if job.future.done() else _finish([job], Hands(model.aside or model.learner, workers=None))
+    return [] if job.future.done() else _finish([job], Hands(model.aside or model.learner, None, ran_out))
 
 
 def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
@@ -65,13 +75,13 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
     states = {job: job.state for job in jobs if job.state is not None}
     errors: dict[Job, Exception] = {}
     for group in _by_options(jobs):
-        adapted, failed = _together(lambda some: _adapt(some, features, hands), group)
+        adapted, failed = _together(lambda some: _adapt(some, features, hands), group, hands)
         states |= adapted
         errors |= failed
     adapt_seconds = time.perf_counter() - began
 
     asked = [job for job in jobs if job in states and job.queries]
-    logits, failed = _together(lambda some: _predict(some, features, states, hands), asked)
+    logits, failed = _together(lambda some: _predict(some, features, states, hands), asked, hands)
     errors |= failed
     predict_seconds = time.perf_counter() - began - adapt_seconds
 
@@ -94,10 +104,26 @@ def _features(job: Job, learner: Learner) -> Tensor:
     return features if job.order is None else features[job.order.to(features.device)]
 
 
-def _encode(slices: Sequence[Slice]) -> list[Tensor]:
+def _encode(slices: Sequence[Slice], hands: Hands) -> list[Tensor]:
     pictures = torch.cat([job.pictures[start:stop] for job, start, stop in slices])
-    features = slices[0].job.model.encoder.encode(pictures)
+    features = _in_memory(slices[0].job.model.encoder.encode, pictures, hands)
     return list(torch.split(features, [stop - start for _, start, stop in slices]))
+
+
+def _in_memory(encode: Callable[[Tensor], Tensor], pictures: Tensor, hands: Hands) -> Tensor:
+    """All pictures at once, or in halves where the device has no memory for as many."""
+    try:
+        return encode(pictures)
+    except torch.OutOfMemoryError:
+        _free(hands)
+        if len(pictures) == 1:
+            raise
+    return torch.cat([_in_memory(encode, half, hands) for half in pictures.tensor_split(2)])
+
+
+def _free(hands: Hands) -> None:
+    hands.ran_out()
+    torch.accelerator.empty_cache()  # what is cached in pieces may do as a whole
 
 
 def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor], hands: Hands) -> list[State]:
@@ -139,7 +165,7 @@ def _by_options(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _together(
-    call: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]
+    call: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], hands: Hands
 ) -> tuple[dict[Item, Result], dict[Item, Exception]]:
     """`call` on all items at once, or one by one where that raises: results and errors by item."""
     if not items:
@@ -148,12 +174,14 @@ def _together(
         return dict(zip(items, call(items), strict=True)), {}
     # Whatever a model or a device raises must reach the one request that caused it, not kill the thread.
     except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            _free(hands)
         if len(items) == 1:
             return {}, {items[0]: error}
     results: dict[Item, Result] = {}
     errors: dict[Item, Exception] = {}
     for item in items:
-        result, error_of = _together(call, [item])
+        result, error_of = _together(call, [item], hands)
         results |= result
         errors |= error_of
     return results, errors

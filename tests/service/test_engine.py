@@ -20,6 +20,7 @@ from meta_core.parallel import Workers, replica
 from service.encoders import OnnxEncoder, TorchEncoder
 from service.engine import Engine
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded
+from service.metrics import Metrics
 from service.scheduler import Job, Outcome, Scheduler
 from service.served import ServedModel
 from tests.made_up import small_learner
@@ -65,8 +66,8 @@ def targets(shots: Sequence[int]) -> Tensor:
     return torch.eye(len(shots)).repeat_interleave(torch.tensor(shots), dim=0)
 
 
-async def started(*, max_pictures: int = 10_000, max_seconds: float = 30) -> Engine:
-    engine = Engine(max_pictures=max_pictures, max_seconds=max_seconds, threads=1)
+async def started(*, max_pictures: int = 10_000, max_seconds: float = 30, metrics: Metrics | None = None) -> Engine:
+    engine = Engine(max_pictures=max_pictures, max_seconds=max_seconds, threads=1, metrics=metrics)
     engine.start()
     return engine
 
@@ -158,6 +159,34 @@ def test_examples_that_were_encoded_before_are_adapted_to_and_not_encoded_again(
         torch.testing.assert_close(found.state["prototypes"], expected.state["prototypes"], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found.support_features, features[:12], atol=1e-5, rtol=1e-5)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+class Cramped(OnnxEncoder):
+    """Has no memory for more than three pictures at once, nor for a white one."""
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        if len(pictures) > 3 or pictures.max() == 255:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().encode(pictures)
+
+
+def test_what_the_device_has_no_memory_for_is_done_in_halves_and_then_refused(model: ServedModel) -> None:
+    async def run() -> None:
+        metrics, loaded = Metrics(), load(MODELS / "omniglot-protonet")
+        cramped = ServedModel(model.card, model.learner, Cramped(loaded, threads=1))
+        engine = await started(metrics=metrics)
+        inputs = pictures(11, seed=0)
+        outcome = await engine.adapt(cramped, inputs, targets([5, 5]), options=OPTIONS)
+        alone = await engine.adapt(model, inputs, targets([5, 5]), options=OPTIONS)
+        torch.testing.assert_close(outcome.logits, alone.logits, atol=1e-4, rtol=1e-5)
+        counted = metrics.registry.get_sample_value("kshot_device_out_of_memory_total")
+        assert counted == 3  # of eleven, of six, of five
+        white = torch.full((4, 1, 28, 28), 255, dtype=torch.uint8)
+        with pytest.raises(Overloaded, match="no memory for this request now"):
+            await engine.adapt(cramped, white, targets([2, 2]), options=OPTIONS)
         await engine.stop()
 
     asyncio.run(run())
