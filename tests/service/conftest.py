@@ -4,8 +4,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.hostile.requests import Target
 from tests.service.gradient import MAML, write_models
-from tests.service.hostile import Target
 from tests.service.postgres import Place, Server, postgres_server
 from tests.service.running import Service, running
 

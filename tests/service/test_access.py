@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.hostile import GOOD, Target, assert_refused
+from tests.hostile.requests import GOOD, Target, assert_refused
 from tests.service.running import REPOSITORY, Service, examples, free_port, running
 
 HOST, ORIGIN = (421, "unknown_host"), (403, "foreign_origin")

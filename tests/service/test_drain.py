@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.service.hostile import CREATE, GOOD
+from tests.hostile.requests import CREATE, GOOD
 from tests.service.running import examples, running
 from tests.service.test_overload import slow_body, until_held
 

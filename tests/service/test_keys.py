@@ -19,7 +19,7 @@ from service.errors import InvalidKey, UnknownKey
 from service.keys import Keys
 from service.rates import Rates
 from service.settings import Settings
-from tests.service.hostile import GOOD, QUERIES, assert_refused
+from tests.hostile.requests import GOOD, QUERIES, assert_refused
 from tests.service.postgres import Place
 from tests.service.running import REPOSITORY, Service, b64, examples, running
 

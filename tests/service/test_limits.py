@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.service.hostile import (
+from tests.hostile.requests import (
     ARCHIVE,
     CLASSIFY,
     CLASSIFY_UPLOAD,

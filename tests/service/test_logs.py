@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.logs import JsonFormatter
-from tests.service.hostile import GOOD, QUERIES
+from tests.hostile.requests import GOOD, QUERIES
 from tests.service.running import b64, examples, running
 
 PRIVATE = "Zebrafish-77"

@@ -11,7 +11,7 @@ import pytest
 
 from service.admission import Admission, Lane
 from service.errors import Overloaded
-from tests.service.hostile import CREATE, GOOD, JSON, ONCE, Target, asked, assert_refused, black_png, chunk
+from tests.hostile.requests import CREATE, GOOD, JSON, ONCE, Target, asked, assert_refused, black_png, chunk
 from tests.service.running import Service, b64, digits, examples, running
 from tests.service.test_metrics import of, samples
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from service.catalog import Catalog
+from tests.hostile.requests import GOOD, asked
 from tests.made_up import write_model
-from tests.service.hostile import GOOD, asked
 from tests.service.running import MODELS, REPOSITORY, assert_same, examples, running
 
 RELOAD = "/v1/admin/models/reload"

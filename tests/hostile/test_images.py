@@ -14,7 +14,7 @@ from PIL import Image
 
 from meta_core.errors import UndecodableImage
 from meta_core.preprocess import InputSpec, decode
-from tests.service.hostile import (
+from tests.hostile.requests import (
     ARCHIVE,
     CLASSIFY,
     CLASSIFY_UPLOAD,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.hostile import (
+from tests.hostile.requests import (
     ARCHIVE,
     BAD,
     BOUNDARY,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.hostile import ARCHIVE, GOOD, INVALID, LARGE, UNDECODABLE, Case, Target, asked, zeros
+from tests.hostile.requests import ARCHIVE, GOOD, INVALID, LARGE, UNDECODABLE, Case, Target, asked, zeros
 from tests.service.running import digits
 
 PICTURES = [(f"{label}/{number}.png", data) for number, (label, data) in enumerate(GOOD)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.hostile import (
+from tests.hostile.requests import (
     CLASSIFY,
     CREATE,
     GOOD,

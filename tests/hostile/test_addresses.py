@@ -5,7 +5,7 @@ import functools
 import httpx
 import pytest
 
-from tests.service.hostile import (
+from tests.hostile.requests import (
     CLASSIFY,
     CREATE,
     INVALID,

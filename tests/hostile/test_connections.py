@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.hostile import BAD, BOUNDARY, GOOD, Target, assert_refused, file_parts, part
+from tests.hostile.requests import BAD, BOUNDARY, GOOD, Target, assert_refused, file_parts, part
 from tests.service.running import examples
 
 HOST = b"Host: localhost\r\n"
