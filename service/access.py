@@ -31,7 +31,16 @@ _ASKED_HEADERS = (
     "X-Request-ID",
     "X-Request-Timeout",
 )
-_TOLD_HEADERS = ("Location", "ETag", "Retry-After", "X-Request-ID", "Server-Timing")
+_TOLD_HEADERS = (
+    "Location",
+    "ETag",
+    "Retry-After",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "X-Request-ID",
+    "Server-Timing",
+)
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
