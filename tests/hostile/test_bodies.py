@@ -122,7 +122,7 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
         (0, "greater than or equal to 1"),
         (-1, "greater than or equal to 1"),
         (10**9, "less than or equal to"),
-        (10**30, "valid integer"),
+        (10**30, "exceeded maximum size"),
         (1.5, "integer"),
         ("600", "integer"),
         (True, "integer"),
@@ -147,7 +147,7 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
     "top_k": [
         (0, "greater than or equal to 1"),
         (-5, "greater than or equal to 1"),
-        (10**30, "valid integer"),
+        (10**30, "exceeded maximum size"),
         (1.5, "integer"),
         (True, "integer"),
         ("all", "integer"),
@@ -159,7 +159,7 @@ FIELDS: dict[str, list[tuple[Any, str]]] = {
         ("low", "number"),
         (True, "number"),
     ],
-    "explain": [("perhaps", "boolean"), (2, "boolean"), (1, "boolean"), ("true", "boolean")],
+    "explain": [("perhaps", "boolean"), (2, "boolean"), (1, "boolean")],
     "unknown": [(1, "unknown: Extra inputs are not permitted")],
 }
 TAKEN = {
