@@ -13,7 +13,7 @@ from tests.service.running import Service, running
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("service") / "data") as started:
+    with running(tmp_path_factory.mktemp("service") / "data", every=True) as started:
         yield started
 
 

@@ -52,11 +52,11 @@ class Service:
 
 
 @functools.cache
-def drawings() -> Path:
-    """A folder of the shipped models for drawings: the default model for photos takes seconds to load."""
+def drawings(*, every: bool = False) -> Path:
+    """A folder of the shipped model for drawings that most tests ask, or of all of them: each takes time to load."""
     folder = Path(tempfile.mkdtemp(prefix="kshot-models-"))
     atexit.register(shutil.rmtree, folder)
-    for model in MODELS.glob("omniglot-*"):
+    for model in MODELS.glob("omniglot-*" if every else "omniglot-protonet"):
         (folder / model.name).symlink_to(model)
     return folder
 
@@ -69,13 +69,19 @@ def free_port() -> int:
 
 
 def start(
-    data_dir: Path, *, models_dir: Path | None = None, wait: bool = True, port: int | None = None, **environment: str
+    data_dir: Path,
+    *,
+    models_dir: Path | None = None,
+    every: bool = False,
+    wait: bool = True,
+    port: int | None = None,
+    **environment: str,
 ) -> Service:
-    """`kshot serve`, on a free port and with the models for drawings if not told otherwise; settings as environment."""
+    """`kshot serve`, on a free port; with one model for drawings, or `every` one, if not told otherwise."""
     # Beside other tests there are fewer cores than threads, where OpenMP's busy waiting takes ten times as long.
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | environment
     if models_dir is None:
-        models_dir = drawings()
+        models_dir = drawings(every=every)
         environment = {"KSHOT_DEFAULT_MODEL": "omniglot-protonet"} | environment
     port = port or free_port()
     log = data_dir.with_name(f"{data_dir.name}-{port}.log")
