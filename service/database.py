@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 _OURS = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
 """Errors that asking again would meet again."""
 
+_WAL_TRIES, _WAL_PAUSE_SECONDS = 100, 0.02
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 30
 
@@ -136,10 +139,25 @@ def _configure_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
         None  # the driver begins no transactions of its own: it would leave out changes of tables
     )
     cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    _write_ahead(cursor)
     # FULL: in WAL mode NORMAL would lose the last commits with the power.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 10000", "foreign_keys = ON"):
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """WAL mode. Of several processes that make one file a WAL file at once SQLite refuses some without waiting."""
+    for left in reversed(range(_WAL_TRIES)):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not left or "locked" not in str(error):
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
