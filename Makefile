@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-training clean
+.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,10 +35,10 @@ test-api: install ## schemathesis, all checks, over every operation, with keys a
 	$(BIN)/python -m pytest -m api -s tests/api
 
 test-faults: install ## kills, restarts, replicas, minutes of load (about a quarter of an hour)
-	$(BIN)/python -m pytest -m faults -s
+	$(BIN)/python -m pytest -m faults -s --timeout 1200
 
 soak: install ## their long forms: 200 kills on each database, half an hour of load, 100,000 classifiers (hours)
-	$(BIN)/python -m pytest -m soak -s
+	$(BIN)/python -m pytest -m soak -s --timeout 14400
 
 test-browser: install ## /docs and /redoc in a real Chromium, which must be on the PATH
 	$(BIN)/python -m pytest -m browser
@@ -67,6 +67,9 @@ bench-photos: install ## one stateless call with 35 photos, by stage
 
 bench-overload: install ## ten times the measured capacity, photos and small calls (four minutes)
 	$(BIN)/python -m benchmarks.overload $(ARGS)
+
+bench-large: install ## calls of others while a classifier of a thousand photos is created (a minute)
+	$(BIN)/python -m benchmarks.large_creation $(ARGS)
 
 clean: ## remove what was installed and cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

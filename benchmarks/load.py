@@ -6,11 +6,16 @@ Reads a plan as JSON from standard input, writes what it saw as JSON to standard
 import asyncio
 import base64
 import json
+import re
 import resource
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import uvloop
+
+_LENGTH = re.compile(rb"content-length: *([0-9]+)")
 
 _MOST_OPEN = 1500
 """Requests in flight; what is due past them is counted as not sent, never silently delayed."""
@@ -22,6 +27,7 @@ class Seen:
 
     Attributes:
         good_seconds: of each that was answered 200, from when it was due.
+        good_due: when it was, in seconds of this machine's monotonic clock.
         shed: those answered 503 or 429 with a Retry-After.
         wrong: everything else, by what it was.
         not_sent: due while too many were open.
@@ -30,6 +36,7 @@ class Seen:
     """
 
     good_seconds: list[float] = field(default_factory=list)
+    good_due: list[float] = field(default_factory=list)
     shed: int = 0
     wrong: dict[str, int] = field(default_factory=dict)
     not_sent: int = 0
@@ -37,47 +44,75 @@ class Seen:
     cpu_seconds: float = 0.0
 
 
+class Connection(asyncio.Protocol):
+    """One that is kept alive; an answer may come before the request is all sent."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "Connections") -> None:
+        self._pool, self._seen = pool, b""
+        self._answer: asyncio.Future[tuple[int, bool] | None] | None = None
+        self.reusable = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        self.transport = transport
+
+    def ask(self, request: bytes) -> "asyncio.Future[tuple[int, bool] | None]":
+        """Status, and whether it said when to come again; None if the connection ended instead."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._seen += data
+        head, gap, body = self._seen.partition(b"\r\n\r\n")
+        head = head.lower()
+        found = _LENGTH.search(head) if gap else None
+        if found is None or len(body) < int(found[1]):
+            return
+        self._seen = b""
+        self.reusable = b"connection: close" not in head and not self.transport.get_write_buffer_size()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result((int(head[9:12]), b"\r\nretry-after:" in head))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._pool.lost(self)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
+
+
 class Connections:
-    """Kept alive, as many as are needed."""
+    """As many as are needed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[Connection] = []
 
     async def ask(self, request: bytes) -> tuple[int, bool]:
-        """Status, and whether it said when to come again; an answer may come before the request is all sent."""
+        """See `Connection`; 0 if it ended without an answer."""
         kept = bool(self._idle)
-        reader, writer = self._idle.pop() if kept else await asyncio.open_connection(self._host, self._port)
-        sending = asyncio.create_task(_send(writer, request))
-        try:
-            status, headers = await _head(reader)
-            await reader.readexactly(int(headers.get("content-length", 0)))
-        except (asyncio.IncompleteReadError, ConnectionError, IndexError):
-            sending.cancel()
-            writer.close()
-            if kept:  # closed by the server while it was idle
-                return await self.ask(request)
-            return 0, False
-        if sending.done() and headers.get("connection", "").lower() != "close":
-            self._idle.append((reader, writer))
+        connection = self._idle.pop() if kept else await self._open()
+        answer = await connection.ask(request)
+        if answer is None:  # one that was idle may just have been closed by the server
+            return await self.ask(request) if kept else (0, False)
+        if connection.reusable and not connection.transport.is_closing():
+            self._idle.append(connection)
         else:
-            sending.cancel()
-            writer.close()
-        return status, "retry-after" in headers
+            connection.transport.abort()
+        return answer
 
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
+        return connection
 
-async def _send(writer: asyncio.StreamWriter, request: bytes) -> None:
-    try:
-        writer.write(request)
-        await writer.drain()
-    except ConnectionError:  # refused before all was sent
-        pass
-
-
-async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    pairs = (line.split(":", 1) for line in lines[1:] if ":" in line)
-    return int(lines[0].split(" ")[1]), {name.lower(): value.strip() for name, value in pairs}
+    def lost(self, connection: Connection) -> None:
+        """It is no more."""
+        if connection in self._idle:
+            self._idle.remove(connection)
 
 
 async def run(plan: dict[str, Any]) -> Seen:
@@ -89,13 +124,14 @@ async def run(plan: dict[str, Any]) -> Seen:
 
     async def one(due: float, request: bytes) -> None:
         try:
-            status, told_when = await asyncio.wait_for(connections.ask(request), 60)
-        except (TimeoutError, OSError) as error:
-            status, told_when = 0, False
+            async with asyncio.timeout(60):
+                status, told_when = await connections.ask(request)
+        except OSError as error:  # TimeoutError is one
             seen.wrong[type(error).__name__] = seen.wrong.get(type(error).__name__, 0) + 1
             return
         if status == 200:
             seen.good_seconds.append(time.monotonic() - due)
+            seen.good_due.append(due)
         elif status in (429, 503) and told_when:
             seen.shed += 1
         else:
@@ -129,4 +165,4 @@ async def run(plan: dict[str, Any]) -> Seen:
 
 
 if __name__ == "__main__":
-    json.dump(asdict(asyncio.run(run(json.load(sys.stdin)))), sys.stdout)
+    json.dump(asdict(uvloop.run(run(json.load(sys.stdin)))), sys.stdout)

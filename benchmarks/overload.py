@@ -72,8 +72,8 @@ def kinds(client: httpx.Client) -> list[Kind]:
     path = f"/v1/classifiers/{made['id']}/classify"
     small = [prepared(base, path, {"images": [picture]}) for picture in pictures[:20]]
     return [
-        Kind("stateless, 25 examples and 5 queries", [prepared(base, "/v1/classify", body) for body in bodies], 4, 0.9),
-        Kind("classify, one picture", small, 8, 0.7),
+        Kind("stateless, 25 examples and 5 queries", [prepared(base, "/v1/classify", body) for body in bodies], 6, 0.9),
+        Kind("classify, one picture", small, 16, 0.7),
     ]
 
 

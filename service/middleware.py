@@ -4,8 +4,8 @@ Plain ASGI: bodies stream through.
 """
 
 import logging
+import random
 import re
-import secrets
 import time
 
 from fastapi import Request
@@ -13,17 +13,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Lane
-from service.errors import Kind, ServiceError
+from service.errors import Kind
 from service.metrics import Metrics
-from service.problems import error_response, path_of, problem_response, route_of
+from service.problems import problem_response, route_of
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROBES = ("/livez", "/readyz", "/metrics")
-_WORK = re.compile(r"/v1/classif(y|iers)(/|$)")
-_OF_A_CLASSIFIER = re.compile(r"/v1/classifiers/[^/]+/classify(/upload)?")
 _TOO_LARGE = Kind(413, "too_large", "The request is over a limit")
 
 
@@ -32,6 +29,8 @@ class RequestId:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        # No secret: asking the system for each would cost a refusal a quarter of its time.
+        self._random = random.Random()  # noqa: S311
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -39,7 +38,7 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -93,37 +92,6 @@ class Watch:
                 self.metrics.shed(code)
         level = logging.DEBUG if route in _PROBES else logging.INFO
         logger.log(level, "%s %s %s", method, route, status, extra={"fields": fields})
-
-
-class Doorkeeper:
-    """Refuses, before a body is read, what could not be worked on anyway: that refusing costs least."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _WORK.match(path_of(scope)):
-            await self.app(scope, receive, send)
-            return
-        lane = Lane.CLASSIFY if _OF_A_CLASSIFIER.fullmatch(path_of(scope)) else Lane.CREATE
-        try:
-            knock = scope["state"]["services"].engine.knock(lane)
-        except ServiceError as error:
-            await error_response(Request(scope), error)(scope, receive, send)
-            return
-        scope["state"]["knock"] = knock
-
-        async def receive_watched() -> Message:
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
-                knock.body_came()
-            return message
-
-        try:
-            await self.app(scope, receive_watched, send)
-        finally:
-            knock.let_go()
 
 
 class BodyLimit:

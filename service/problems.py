@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -55,13 +55,13 @@ def problem_response(
     *,
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
+) -> Response:
     """A problem document as an answer."""
     request_id = getattr(request.state, "request_id", "")
     request.state.problem_code = kind.code  # for the log and the metrics
     # The outermost error handler answers past all middleware, so the id is set here too.
-    return JSONResponse(
-        problem_document(kind, detail, errors=errors, request_id=request_id).model_dump(),
+    return Response(
+        orjson.dumps(problem_document(kind, detail, errors=errors, request_id=request_id).model_dump()),
         status_code=kind.status,
         headers={"X-Request-ID": request_id, **(headers or {})},
         media_type="application/problem+json",
@@ -91,7 +91,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unknown)
 
 
-def error_response(request: Request, error: Exception) -> JSONResponse:
+def error_response(request: Request, error: Exception) -> Response:
     """A known error as an answer."""
     kind, errors, headers = kind_of(error), [], {}
     if isinstance(error, ServiceError):

@@ -47,10 +47,10 @@ class Limits(BaseModel):
         default=8000, ge=1, description="pictures of all requests at once; past it requests are answered 503"
     )
     waiting_seconds: float = Field(
-        default=5.0, gt=0, description="that a creation would wait behind others; past it requests are answered 503"
+        default=2.0, gt=0, description="that a creation would wait behind others; past it requests are answered 503"
     )
     classify_waiting_seconds: float = Field(
-        default=0.5, gt=0, description="the same of a stored classifier's call: who is told at once may ask again soon"
+        default=0.3, gt=0, description="the same of a stored classifier's call: who is told at once may ask again soon"
     )
     request_seconds: float = Field(default=60.0, gt=0, description="a request's work is dropped after so long")
     body_seconds: float = Field(default=120.0, gt=0, description="a request's body must have come after so long")

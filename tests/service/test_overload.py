@@ -60,6 +60,46 @@ def test_a_lane_learns_how_long_its_requests_stay_and_refuses_who_would_wait_too
     asyncio.run(run())
 
 
+def test_a_request_waits_for_a_turn_of_a_large_one_and_a_large_one_may_wait_longer() -> None:
+    async def run() -> None:
+        admission = Admission(max_pictures=10_000, max_seconds=dict.fromkeys(Lane, 0.02))
+        for _ in range(50):  # about a millisecond a picture
+            async with admission.admit(Lane.CREATE, 10):
+                await asyncio.sleep(0.01)
+        async with admission.admit(Lane.CREATE, 1000):
+            admission.check(Lane.CREATE, 5)  # for sixteen of the thousand
+            admission.check(Lane.CREATE, 600)  # for six hundred, of which it has as many itself
+            with pytest.raises(Overloaded, match="and 200 more came; those before yours take"):
+                async with admission.admit(Lane.CREATE, 600), admission.admit(Lane.CREATE, 600):
+                    admission.check(Lane.CREATE, 200)
+
+    asyncio.run(run())
+
+
+def test_a_knock_counts_until_it_is_admitted_and_no_longer_than_its_body_is_quick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.admission._KNOCK_SECONDS", 0.05)
+
+    async def run() -> None:
+        admission = Admission(max_pictures=100, max_seconds=dict.fromkeys(Lane, 0.02))
+        for _ in range(30):
+            async with admission.admit(Lane.CREATE, 10):
+                await asyncio.sleep(0.03)
+        knock = admission.knock(Lane.CREATE)
+        with pytest.raises(Overloaded, match="0 pictures are being worked on; those before yours"):
+            admission.check(Lane.CREATE)  # as many pictures as others came with are counted for it
+        await asyncio.sleep(0.1)  # its body is slow
+        admission.check(Lane.CREATE)
+        knock.body_came()
+        async with admission.admit(Lane.CREATE, 10, knock):  # not behind itself
+            with pytest.raises(Overloaded):
+                admission.check(Lane.CREATE)
+        admission.check(Lane.CREATE)
+
+    asyncio.run(run())
+
+
 def test_what_finds_no_room_is_refused_before_its_body_has_come(busy: Target) -> None:
     with ThreadPoolExecutor(1) as pool, busy.service.client() as client:
         large = pool.submit(client.post, CREATE, json=slow_body(20))
@@ -77,6 +117,11 @@ def test_what_finds_no_room_is_refused_before_its_body_has_come(busy: Target) ->
         assert time.monotonic() - began < 2
         assert client.get("/livez").status_code == 200
         assert large.result().status_code == 201
+    told = samples(busy.client)
+    assert told[of("kshot_requests_total", route="refused", method="POST", code="503")] >= 1
+    assert told[of("kshot_sheds_total", code="overloaded")] >= 1
+    time.sleep(1.2)
+    assert '"refused 1 requests: overloaded","count":1,' in busy.service.log.read_text()
     busy.assert_unharmed()
 
 
