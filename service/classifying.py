@@ -4,12 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from fastapi import Request
 from torch import Tensor
 
-from meta_core.errors import UndecodableImage
 from meta_core.learner import AdaptOptions
 from meta_core.support_summary import drop
 from service.admission import Lane
@@ -86,7 +84,9 @@ async def judge_stored(
 
     async def predict() -> Judged:
         decoded, seconds = await _decode(services, queries, served)
-        outcome = await services.engine.predict(served, _stack(decoded), drop(state), tenant=caller.tenant)
+        outcome = await services.engine.predict(
+            served, await services.decoder.stacked(decoded), drop(state), tenant=caller.tenant
+        )
         answers = await services.reporter.run(judge, served, state, outcome, classifier.shots)
         nearest = await _nearest_stored(services, caller, queries, classifier_id, outcome)
         return Judged(classifier, served, outcome, decoded, seconds, Judgement(answers, nearest))
@@ -158,7 +158,7 @@ async def _once(
         )
         decoded, seconds = await _decode(services, queries, adapted.model)
         outcome = await services.engine.predict(
-            adapted.model, _stack(decoded), adapted.outcome.state, tenant=caller.tenant
+            adapted.model, await services.decoder.stacked(decoded), adapted.outcome.state, tenant=caller.tenant
         )
         return adapted.answering(outcome), decoded, seconds
     served = candidates.models[0]
@@ -166,7 +166,7 @@ async def _once(
     examples = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
     decoded, _ = await _decode(services, queries, served)
     seconds = time.perf_counter() - began
-    pictures = torch.cat([examples, _stack(decoded)])  # everything is encoded together
+    pictures = torch.cat([examples, await services.decoder.stacked(decoded)])  # everything is encoded together
     outcome = await services.engine.adapt(served, pictures, labels.targets, options=options, tenant=caller.tenant)
     return Adapted(served, examples, outcome, None, candidates.reason), decoded, seconds
 
@@ -198,10 +198,6 @@ async def _decode(services: Services, queries: Queries, model: ServedModel) -> t
     decoded = await services.decoder.each(queries.pictures, model.card.input)
     refuse_if_all_bad(decoded, queries.locs)
     return decoded, time.perf_counter() - began
-
-
-def _stack(decoded: Sequence[Decoded]) -> Tensor:
-    return torch.from_numpy(np.stack([picture for picture in decoded if not isinstance(picture, UndecodableImage)]))
 
 
 def _answer(

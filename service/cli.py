@@ -74,6 +74,7 @@ def serve(
                 asgi,
                 host=settings.host,
                 port=settings.port,
+                timeout_keep_alive=75,  # longer than balancers keep theirs: who closes first must be who asks
                 timeout_graceful_shutdown=5,  # for what is left when the drain is over, to be told so
                 log_config=None,
                 access_log=False,

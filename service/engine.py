@@ -92,6 +92,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to take jobs."""
+        self._long.submit(int)  # a thread's first start is waited for: not in the midst of traffic
         self._worker = asyncio.create_task(self._run(), name="engine")
 
     async def stop(self) -> None:

@@ -144,6 +144,8 @@ class Scheduler:
         taken: list[Slice] = []
         model, left = None, 0
         for line in lines:
+            if taken and line is self._create:  # small calls do not wait for a large one's pictures beside theirs
+                break
             passed: list[Job] = []
             served: list[Job] = []
             while line:

@@ -138,11 +138,14 @@ def check_adaptation(models: Sequence[ServedModel], labels: Labels, options: Ada
 
 
 def check_metadata(metadata: dict[str, Any], limits: Limits) -> None:
-    """Refuse metadata over the limit.
+    """Refuse metadata over the limit, or with a number that JSON cannot hold.
 
     Raises:
-        InvalidRequest: it is.
+        InvalidRequest: it is so.
     """
-    size = len(json.dumps(metadata).encode())
+    try:
+        size = len(json.dumps(metadata, allow_nan=False).encode())
+    except ValueError as error:
+        raise InvalidRequest("a number of the metadata is larger than JSON's readers take") from error
     if size > limits.metadata_bytes:
         raise InvalidRequest(f"the metadata is {size} bytes as JSON; at most {limits.metadata_bytes} are kept")

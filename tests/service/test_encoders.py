@@ -61,7 +61,8 @@ def test_the_cpu_gets_onnx_runtime(model: Model) -> None:
     encoder = encoder_for(model, device="cpu", threads=1)
     assert encoder.runtime == "onnxruntime-cpu"
     assert isinstance(encoder, OnnxEncoder)
-    assert encoder._session.get_providers() == ["CPUExecutionProvider"]
+    for session in (encoder._alone, encoder._shared):
+        assert session.get_providers() == ["CPUExecutionProvider"]
 
 
 @pytest.mark.gpu
