@@ -22,7 +22,7 @@ from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.admission import Admission, Knock, Lane
-from service.encoded import EncodedCache, keys_of
+from service.encoded import EncodedCache, Recalled, keys_of
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
@@ -174,13 +174,13 @@ class Engine:
         if not recalled.known:
             outcome = await self._submit(asked)
         else:
-            former = [] if asked.kept is None else [asked.kept]
-            kept = torch.cat([*former, torch.stack(recalled.features)])
-            rest = asked._replace(pictures=asked.pictures[recalled.rest], kept=kept)
+            # In a thread, as many pictures take long to copy.
+            rest = await asyncio.to_thread(_without, asked, recalled)
             outcome = await self._submit(rest, order=recalled.order(before=before))
-        shown = [] if outcome.support_features is None else [outcome.support_features]
-        features = torch.cat([*shown, outcome.query_features])[before:]
-        self.encoded.put([recalled.keys[place] for place in recalled.rest], features[recalled.rest])
+        if recalled.rest:
+            shown = [] if outcome.support_features is None else [outcome.support_features]
+            features = torch.cat([*shown, outcome.query_features])[before:]
+            self.encoded.put([recalled.keys[place] for place in recalled.rest], features[recalled.rest])
         return outcome
 
     async def _submit(self, asked: "_Asked", *, order: Tensor | None = None) -> Outcome:
@@ -279,6 +279,13 @@ class _Asked(NamedTuple):
     state: State | None
     options: AdaptOptions
     kept: Tensor | None
+
+
+def _without(asked: _Asked, recalled: Recalled) -> _Asked:
+    """The same with what was encoded before in place of those pictures."""
+    former = [] if asked.kept is None else [asked.kept]
+    kept = torch.cat([*former, torch.stack(recalled.features)])
+    return asked._replace(pictures=asked.pictures[recalled.rest], kept=kept)
 
 
 def _stopping() -> DeviceLost:
