@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -146,6 +146,14 @@ class Classifier:
         """What the request that made it set."""
         given: dict[str, Any] = self.options
         return AdaptOptions(**given)
+
+    def bare(self) -> "Classifier":
+        """Without its report and what users said of it: what classifying needs."""
+        return replace(self, name=None, metadata={}, report=None)
+
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
     def check_served_by(self, model: ServedModel) -> None:
         """Refuse a model that is not the one this was adapted with.

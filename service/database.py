@@ -36,11 +36,15 @@ _STATEMENT_SECONDS = 30
 
 
 class Database:
-    """Connections to one database. Made by `open_database`."""
+    """Connections to one database. Made by `open_database`.
+
+    Attributes:
+        alone: whether no other process writes classifiers to it: SQLite's file is in a folder that one process holds.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine, self._writing = engine, engine.execution_options(kshot_writes=True)
-        sqlite = engine.dialect.name == "sqlite"
+        self.alone = sqlite = engine.dialect.name == "sqlite"
         # SQLite reads all of a transaction as of one moment by itself.
         self._reading = engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         # SQLite lets one writer in at a time and has the others poll; in line they are all served, and in order.

@@ -25,6 +25,7 @@ from service.rows import (
 )
 from service.states import StateCache
 from service.tables import ClassifierRow, ExampleRow
+from service.unbroken import Unbroken
 
 Row = dict[str, Any]
 
@@ -46,6 +47,7 @@ class Store:
 
     def __init__(self, database: Database, receipts: Receipts, *, state_cache_bytes: int) -> None:
         self._database = database
+        self._writes, self._changes = Unbroken(), 0
         self.receipts = receipts
         self.states = StateCache(max_bytes=state_cache_bytes)
 
@@ -57,6 +59,11 @@ class Store:
         Raises:
             ReceiptTaken: the receipt's key was answered meanwhile.
         """
+        await self._writes.run(self._put(classifier, state, examples, receipt))
+
+    async def _put(
+        self, classifier: Classifier, state: State, examples: Sequence[Example], receipt: Row | None
+    ) -> None:
         values = to_row(classifier) | {"state": safetensors.torch.save(state)}
         async with self._database.writing() as connection:
             if receipt is not None:
@@ -72,6 +79,9 @@ class Store:
             StaleRevision: somebody has.
             ReceiptTaken: the receipt's key was answered meanwhile.
         """
+        await self._writes.run(self._change(change, receipt))
+
+    async def _change(self, change: Change, receipt: Row | None) -> None:
         classifier, blob = change.classifier, safetensors.torch.save(change.state)
         own = ExampleRow.classifier_id == classifier.id
         async with self._database.writing() as connection:
@@ -87,6 +97,7 @@ class Store:
             if change.added:
                 rows = [example_row(classifier.id, example) for example in change.added]
                 await connection.execute(insert(ExampleRow), rows)
+        self._changes += 1
         self.states.put(classifier, change.state)
 
     async def describe(self, classifier: Classifier) -> None:
@@ -95,8 +106,12 @@ class Store:
         Raises:
             StaleRevision: somebody has.
         """
+        await self._writes.run(self._describe(classifier))
+
+    async def _describe(self, classifier: Classifier) -> None:
         async with self._database.writing() as connection:
             await replace_row(connection, classifier)
+        self._forget(classifier.id)
 
     async def get(self, classifier_id: str, *, tenant: str) -> Classifier:
         """A classifier that has not expired.
@@ -108,20 +123,27 @@ class Store:
             return await find_classifier(connection, classifier_id, tenant)
 
     async def adapted(self, classifier_id: str, *, tenant: str) -> tuple[Classifier, State]:
-        """A classifier with its adapted state, which is read from the database where it is not in memory.
+        """A classifier, without its report and what users said of it, and its adapted state.
+
+        Where nobody else writes to the database, what is in memory is answered without asking it.
 
         Raises:
             UnknownClassifier: the tenant has none of that id.
         """
+        kept = self.states.find(classifier_id, tenant=tenant) if self._database.alone else None
+        if kept is not None:
+            return kept
+        changes = self._changes
         async with self._database.reading() as connection:
-            classifier = await find_classifier(connection, classifier_id, tenant)
-            kept = self.states.get(classifier)
-            if kept is not None:
-                return classifier, kept
+            classifier = (await find_classifier(connection, classifier_id, tenant)).bare()
+            state = None if self._database.alone else self.states.get(classifier)
+            if state is not None:
+                return classifier, state
             query = select(ClassifierRow.state).where(ClassifierRow.id == classifier_id)
             blob = (await connection.execute(query)).scalar_one()
-        state: State = safetensors.torch.load(blob)
-        self.states.put(classifier, state)
+        state = safetensors.torch.load(blob)
+        if changes == self._changes:  # else it may have been changed or deleted since it was read
+            self.states.put(classifier, state)
         return classifier, state
 
     async def with_examples(self, classifier_id: str, *, tenant: str) -> tuple[Classifier, list[Example]]:
@@ -182,6 +204,9 @@ class Store:
         Raises:
             UnknownClassifier: the tenant has none of that id and revision.
         """
+        await self._writes.run(self._delete(classifier_id, tenant, revision))
+
+    async def _delete(self, classifier_id: str, tenant: str, revision: int | None) -> None:
         of_tenant = [ClassifierRow.id == classifier_id, ClassifierRow.tenant == tenant, alive()]
         if revision is not None:
             of_tenant.append(ClassifierRow.revision == revision)
@@ -189,7 +214,7 @@ class Store:
             result: CursorResult[Any] = await connection.execute(delete(ClassifierRow).where(*of_tenant))
         if not result.rowcount:
             raise unknown(classifier_id)
-        self.states.forget(classifier_id)
+        self._forget(classifier_id)
 
     async def sweep(self) -> int:
         """Remove what has expired, a few hundred at a time; how many that were."""
@@ -202,11 +227,16 @@ class Store:
                 gone = await connection.execute(delete(ClassifierRow).where(some).returning(ClassifierRow.id))
                 ids = gone.scalars().all()
             for classifier_id in ids:
-                self.states.forget(classifier_id)
+                self._forget(classifier_id)
             removed += len(ids)
             if len(ids) < _SWEPT_AT_ONCE:
                 return removed
 
     async def close(self) -> None:
-        """Close the database."""
+        """Close the database, once what is being written is."""
+        await self._writes.over()
         await self._database.close()
+
+    def _forget(self, classifier_id: str) -> None:
+        self._changes += 1
+        self.states.forget(classifier_id)

@@ -45,7 +45,8 @@ def test_a_database_that_an_older_version_wrote_opens_with_all_that_is_in_it(
     old.close()
 
     async def use(store: Store) -> None:
-        found, adapted = await store.adapted(classifier(1).id, tenant=DEFAULT_TENANT)
+        found = await store.get(classifier(1).id, tenant=DEFAULT_TENANT)
+        _, adapted = await store.adapted(found.id, tenant=DEFAULT_TENANT)
         assert (found.tenant, found.revision, found.created_at) == (DEFAULT_TENANT, 1, NOW)
         assert found.report == (None if version == 1 else classifier(1).report)
         assert torch.equal(adapted["prototypes"], state()["prototypes"])

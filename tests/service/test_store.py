@@ -1,6 +1,7 @@
 """The store on a real SQLite file and on a real PostgreSQL server."""
 
 import asyncio
+import contextlib
 import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -128,7 +129,7 @@ def test_the_expired_are_hidden_at_once_and_removed_by_the_sweep(place: Place) -
         await store.put(classifier(1, expires_at=past), state(), examples(1))
         await store.put(classifier(2, expires_at=future), state(), examples(2))
         await store.get(classifier(2).id, tenant=DEFAULT_TENANT)
-        for call in (store.get, store.delete):
+        for call in (store.get, store.adapted, store.delete):
             with pytest.raises(UnknownClassifier):
                 await call(classifier(1).id, tenant=DEFAULT_TENANT)
         page = await store.page(tenant=DEFAULT_TENANT, limit=10, cursor=None)
@@ -239,8 +240,8 @@ def test_the_deleted_and_the_expired_leave_memory_too(place: Place) -> None:
     with_store(place, use)
 
 
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)  # a SQLite folder takes one process
 def test_what_another_replica_changes_or_deletes_is_seen_at_once(place: Place) -> None:
-    """On one database server; a SQLite folder takes one process, which these two stores stand in for."""
 
     async def use(store: Store) -> None:
         other = await opened(place)
@@ -264,13 +265,59 @@ def test_what_another_replica_changes_or_deletes_is_seen_at_once(place: Place) -
     with_store(place, use)
 
 
+def test_what_is_answered_from_memory_is_never_older_than_an_acknowledged_change(place: Place) -> None:
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(0), examples(1))
+        for revision in range(2, 40):
+            store.states.forget(classifier(1).id)  # so that it is read while it is changed
+            change = Change(replace(classifier(1), revision=revision), state(revision))
+            await asyncio.gather(state_of(store, 1), state_of(store, 1), store.change(change), state_of(store, 1))
+            assert torch.equal((await state_of(store, 1))["prototypes"], state(revision)["prototypes"])
+        store.states.forget(classifier(1).id)
+        reading = asyncio.gather(state_of(store, 1), state_of(store, 1), return_exceptions=True)
+        await store.delete(classifier(1).id, tenant=DEFAULT_TENANT)
+        await reading
+        with pytest.raises(UnknownClassifier):
+            await state_of(store, 1)
+
+    with_store(place, use)
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_finished_and_known(place: Place) -> None:
+    async def use(store: Store) -> None:
+        await store.put(classifier(1), state(0), examples(1))
+        change = Change(replace(classifier(1), revision=2), state(2))
+        for seconds in (0.0, 0.001, 0.01):
+            with contextlib.suppress(TimeoutError, StaleRevision):
+                await asyncio.wait_for(store.change(change), seconds)
+        await store.close()
+        again = await opened(place)
+        assert (await again.get(classifier(1).id, tenant=DEFAULT_TENANT)).revision == 2
+        assert torch.equal((await state_of(again, 1))["prototypes"], state(2)["prototypes"])
+        await again.close()
+
+    with_store(place, use)
+
+
+def test_what_has_expired_is_not_answered_from_memory(place: Place) -> None:
+    async def use(store: Store) -> None:
+        soon = datetime.now(UTC) + timedelta(seconds=0.2)
+        await store.put(classifier(1, expires_at=soon), state(1), examples(1))
+        await state_of(store, 1)
+        await asyncio.sleep(0.21)
+        with pytest.raises(UnknownClassifier):
+            await state_of(store, 1)
+
+    with_store(place, use)
+
+
 def test_a_tenant_sees_and_changes_its_own_alone(place: Place) -> None:
     ours, theirs = classifier(1, tenant="ours"), classifier(2, tenant="theirs")
 
     async def use(store: Store) -> None:
         await store.put(ours, state(1), examples(1))
         await store.put(theirs, state(2), examples(2))
-        for call in (store.get, store.delete):
+        for call in (store.get, store.adapted, store.delete):
             with pytest.raises(UnknownClassifier):
                 await call(theirs.id, tenant="ours")
         assert (await store.page(tenant="ours", limit=10, cursor=None)).classifiers == [ours]
@@ -317,6 +364,7 @@ def changed(revision: int, number: int = 1) -> Change:
     return Change(left, state(number), added=[more], removed=[examples(1)[0].id], relabelled=relabelled)
 
 
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 def test_a_change_is_there_as_a_whole_for_every_replica(place: Place) -> None:
     async def use(store: Store) -> None:
         other, change = await opened(place), changed(2)
@@ -334,7 +382,7 @@ def test_a_change_is_there_as_a_whole_for_every_replica(place: Place) -> None:
 
 def test_of_changes_of_one_revision_one_is_stored_and_the_others_change_nothing(place: Place) -> None:
     async def use(store: Store) -> None:
-        other = await opened(place)
+        other = store if place.url is None else await opened(place)  # a SQLite folder takes one process
         await store.put(classifier(1), state(0), examples(1))
         tries = [replica.change(changed(2, number)) for number, replica in enumerate([store, other] * 3, 1)]
         came = await asyncio.gather(*tries, return_exceptions=True)
