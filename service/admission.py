@@ -19,6 +19,9 @@ _TURN_PICTURES = 16
 _SLOWER = 2
 """A request may wait as many times as long as it takes itself, however long that is."""
 
+_FEW_REQUESTS, _LENIENCE = 8, 5
+"""Behind so few it may wait so many times as long: that each takes its time, on a slow machine, is no overload."""
+
 _KNOCK_SECONDS = 1.0
 
 
@@ -41,6 +44,11 @@ class _Traffic:
         self.pictures = self.knocking = 0
         self._sizes: Counter[int] = Counter()
         self._seconds_per_picture, self._usual_pictures = 0.0, 1.0
+
+    @property
+    def requests(self) -> int:
+        """All that are there."""
+        return self.knocking + self._sizes.total()
 
     def ahead(self, pictures: int | None = None) -> float:
         """Pictures whose turn comes before the last of a request, or of a usual one where its size is not known."""
@@ -109,8 +117,8 @@ class Admission:
 
     Args:
         max_pictures: of all requests, whatever they wait for: they are held in memory.
-        max_seconds: that a request of each lane may expect to wait, or twice its own time where that is more; where
-            nothing waits, one of any size is taken.
+        max_seconds: that a request of each lane may expect to wait, or twice its own time where that is more; longer
+            behind a few only; where nothing waits, one of any size is taken.
     """
 
     def __init__(self, *, max_pictures: int, max_seconds: Mapping[Lane, float]) -> None:
@@ -131,6 +139,8 @@ class Admission:
         traffic, there, more = self._lanes[lane], self.pictures, pictures or 0
         wait_seconds = traffic.seconds(traffic.ahead(pictures))
         most_seconds = max(self._max_seconds[lane], _SLOWER * traffic.seconds(more))
+        if traffic.requests < _FEW_REQUESTS:
+            most_seconds *= _LENIENCE
         full = there and there + max(1, more) > self._max_pictures
         if full or wait_seconds > most_seconds:
             why = (

@@ -1,6 +1,7 @@
 """Past its room the service refuses at once; what nobody waits for is not done; small calls pass large ones."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -41,60 +42,106 @@ def until_held(service: Service, pictures: int) -> None:
     raise AssertionError(f"never {pictures} pictures")
 
 
-def test_a_lane_learns_how_long_its_requests_stay_and_refuses_who_would_wait_too_long() -> None:
+class Clock:
+    """Stands still unless it is moved."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("service.admission.time", clock)
+    return clock
+
+
+async def taught(clock: Clock, seconds_per_request: float, *, max_seconds: float) -> Admission:
+    """One that has seen requests of ten pictures, each alone."""
+    admission = Admission(max_pictures=10_000, max_seconds=dict.fromkeys(Lane, max_seconds))
+    for _ in range(80):
+        async with admission.admit(Lane.CREATE, 10):
+            clock.now += seconds_per_request
+    return admission
+
+
+def test_a_lane_learns_how_long_its_requests_stay_and_refuses_who_would_wait_too_long(clock: Clock) -> None:
     async def run() -> None:
-        admission = Admission(max_pictures=100, max_seconds=dict.fromkeys(Lane, 0.02))
-        for _ in range(30):
-            async with admission.admit(Lane.CREATE, 10):
-                await asyncio.sleep(0.05)
-        async with admission.admit(Lane.CREATE, 10):  # about 0.05 s, before which one comes too late
-            with pytest.raises(Overloaded, match="10 pictures are being worked on; those before yours take about"):
+        admission = await taught(clock, 0.02, max_seconds=0.1)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(8):  # about 0.16 s together
+                await stack.enter_async_context(admission.admit(Lane.CREATE, 10))
+            with pytest.raises(Overloaded, match="80 pictures are being worked on; those before yours take about"):
                 admission.check(Lane.CREATE)
             async with admission.admit(Lane.CLASSIFY, 10):  # does not wait for creations
                 pass
-        async with admission.admit(Lane.CREATE, 90):  # of any size where nothing waits
-            with pytest.raises(Overloaded, match="90 pictures are being worked on and 11 more came; at most 100"):
-                admission.check(Lane.CLASSIFY, 11)
+        admission.check(Lane.CREATE)
         assert admission.pictures == 0
 
     asyncio.run(run())
 
 
-def test_a_request_waits_for_a_turn_of_a_large_one_and_a_large_one_may_wait_longer() -> None:
+def test_behind_a_few_slow_requests_one_may_wait_longer_but_not_for_ever(clock: Clock) -> None:
     async def run() -> None:
-        admission = Admission(max_pictures=10_000, max_seconds=dict.fromkeys(Lane, 0.02))
-        for _ in range(50):  # about a millisecond a picture
-            async with admission.admit(Lane.CREATE, 10):
-                await asyncio.sleep(0.01)
-        async with admission.admit(Lane.CREATE, 1000):
+        admission = await taught(clock, 0.02, max_seconds=0.02)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(3):  # about 0.06 s
+                await stack.enter_async_context(admission.admit(Lane.CREATE, 10))
+            admission.check(Lane.CREATE)
+            for _ in range(4):
+                await stack.enter_async_context(admission.admit(Lane.CREATE, 10))
+            with pytest.raises(Overloaded):
+                admission.check(Lane.CREATE)
+
+    asyncio.run(run())
+
+
+def test_no_more_pictures_are_held_in_memory_than_were_set() -> None:
+    async def run() -> None:
+        admission = Admission(max_pictures=100, max_seconds=dict.fromkeys(Lane, 9))
+        async with admission.admit(Lane.CREATE, 900):  # of any size where nothing waits
+            with pytest.raises(Overloaded, match="900 pictures are being worked on and 11 more came; at most 100"):
+                admission.check(Lane.CLASSIFY, 11)
+
+    asyncio.run(run())
+
+
+def test_a_request_waits_for_a_turn_of_a_large_one_and_a_large_one_may_wait_longer(clock: Clock) -> None:
+    async def run() -> None:
+        admission = await taught(clock, 0.01, max_seconds=0.004)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(admission.admit(Lane.CREATE, 1000))
             admission.check(Lane.CREATE, 5)  # for sixteen of the thousand
-            admission.check(Lane.CREATE, 600)  # for six hundred, of which it has as many itself
-            with pytest.raises(Overloaded, match="and 200 more came; those before yours take"):
-                async with admission.admit(Lane.CREATE, 600), admission.admit(Lane.CREATE, 600):
-                    admission.check(Lane.CREATE, 200)
+            for _ in range(7):
+                await stack.enter_async_context(admission.admit(Lane.CREATE, 16))
+            with pytest.raises(Overloaded):
+                admission.check(Lane.CREATE, 5)
+            admission.check(Lane.CREATE, 1000)  # of which it has as many itself
 
     asyncio.run(run())
 
 
 def test_a_knock_counts_until_it_is_admitted_and_no_longer_than_its_body_is_quick(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr("service.admission._KNOCK_SECONDS", 0.05)
 
     async def run() -> None:
-        admission = Admission(max_pictures=100, max_seconds=dict.fromkeys(Lane, 0.02))
-        for _ in range(30):
-            async with admission.admit(Lane.CREATE, 10):
-                await asyncio.sleep(0.03)
-        knock = admission.knock(Lane.CREATE)
+        admission = await taught(clock, 0.02, max_seconds=0.1)
+        knocks = [admission.knock(Lane.CREATE) for _ in range(8)]
         with pytest.raises(Overloaded, match="0 pictures are being worked on; those before yours"):
-            admission.check(Lane.CREATE)  # as many pictures as others came with are counted for it
-        await asyncio.sleep(0.1)  # its body is slow
+            admission.check(Lane.CREATE)  # as many pictures as others came with are counted for each
+        await asyncio.sleep(0.1)  # their bodies are slow
         admission.check(Lane.CREATE)
-        knock.body_came()
-        async with admission.admit(Lane.CREATE, 10, knock):  # not behind itself
+        for knock in knocks:
+            knock.body_came()
+        async with admission.admit(Lane.CREATE, 10, knocks[0]):  # not behind itself
             with pytest.raises(Overloaded):
                 admission.check(Lane.CREATE)
+        for knock in knocks[1:]:
+            knock.let_go()
         admission.check(Lane.CREATE)
 
     asyncio.run(run())
