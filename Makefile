@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training clean
+.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-serving clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,9 @@ format: install ## rewrite the code in the project's style
 
 bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
 	$(BIN)/python benchmarks/training.py $(ARGS)
+
+bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (an hour; ARGS='--only mosec --rounds 1')
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume

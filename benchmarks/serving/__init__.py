@@ -1,0 +1,1 @@
+"""Classification over HTTP beside other serving engines: `make bench-serving`."""
