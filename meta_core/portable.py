@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from meta_core import checkpoint
-from meta_core.answering import Answers, answer
-from meta_core.batching import predict_many
+from meta_core.answering import Answers
 from meta_core.card import Card
 from meta_core.episode import State
 from meta_core.errors import InvalidClassifierFile
+from meta_core.learner import Learner
+from meta_core.predicting import Encode, Predictor
 from meta_core.preprocess import decode, normalize
-from meta_core.support_summary import drop
 
 _HEADER = "kshot"
 _STATE = "state/"
@@ -155,19 +155,20 @@ def classify(path: Path, pictures: Sequence[bytes], *, models: Path) -> tuple[tu
     portable = loads(path.read_bytes())
     card = portable.card
     model = checkpoint.load(models / card.model)
-    if problem := check_model(card, model.card, encodes=model.learner.encodes):
-        raise InvalidClassifierFile(f"{path.name} cannot be asked with this model: {problem}")
-    arrays = torch.from_numpy(np.stack([decode(picture, model.card.input) for picture in pictures]))
-    with torch.no_grad():
-        query = model.learner.encode(normalize(arrays, model.card.input))
-        (logits,) = predict_many(model.learner, [drop(portable.state)], [query])
-    return card.labels, answer(
-        logits,
-        calibration=model.card.calibration,
-        shots=card.shots,
-        state=portable.state,
-        query=query if model.learner.encodes else None,
-    )
+    spec, learner = model.card.input, model.learner
+    asked = predictor(portable, model.card, learner, lambda rows: learner.encode(normalize(rows, spec)))
+    return card.labels, asked.answer(torch.from_numpy(np.stack([decode(picture, spec) for picture in pictures])))
+
+
+def predictor(portable: Portable, model: Card, learner: Learner, encode: Encode) -> Predictor:
+    """What answers for a classifier's file, by the model that it was made with.
+
+    Raises:
+        InvalidClassifierFile: the model is another one.
+    """
+    if problem := check_model(portable.card, model, encodes=learner.encodes):
+        raise InvalidClassifierFile(f"the classifier cannot be asked with this model: {problem}")
+    return Predictor(model, learner, encode, portable.state, portable.card.shots)
 
 
 def _examples(tensors: dict[str, Tensor], card: ClassifierCard) -> Examples:

@@ -39,6 +39,7 @@ def results(
     filenames: Sequence[str | None],
     top_k: int | None,
     none_threshold: float | None,
+    first: int = 0,
 ) -> list[ResultOut]:
     """One result a picture, in the request's order.
 
@@ -49,11 +50,12 @@ def results(
         filenames: of the same, where there are any.
         top_k: how many labels to list; all if None.
         none_threshold: the request's own; the model's if None.
+        first: index of the first picture.
     """
     threshold = judgement.answers.threshold if none_threshold is None else none_threshold
     places = itertools.count()
     answers = []
-    for index, (picture, filename) in enumerate(zip(decoded, filenames, strict=True)):
+    for index, (picture, filename) in enumerate(zip(decoded, filenames, strict=True), first):
         if isinstance(picture, Exception):
             error = ItemError(code=kind_of(picture).code, detail=str(picture))
             answers.append(ResultOut(index=index, filename=filename, error=error))

@@ -127,21 +127,34 @@ async def adapt(
 
 
 def _best(adapted: Sequence[Adapted], labels: Labels) -> Adapted:
-    """By the log-likelihood of the examples that all candidates have judged."""
     logits = [one.left_out for one in adapted if one.left_out is not None]
+    place, reason = best_of([one.model.card.name for one in adapted], logits, labels.indices)
+    return dataclasses.replace(adapted[place], reason=reason)
+
+
+def best_of(names: Sequence[str], logits: Sequence[Tensor], labels: Sequence[int]) -> tuple[int, str]:
+    """Which model labels the examples best that all have judged, by its log-likelihood, and why in words.
+
+    Args:
+        names: of the models, those to be preferred first.
+        logits: of each (S, C), leave-one-out; NaN where an example was not judged.
+        labels: of the S examples.
+    """
     judged = ~torch.stack([rows.isnan().any(-1) for rows in logits]).any(0)
-    names = ", ".join(one.model.card.name for one in adapted)
     if not judged.any():
-        why = f"auto: each label has one example, so none can be left out to choose among {names}: the first was taken"
-        return dataclasses.replace(adapted[0], reason=_short(why))
-    true = torch.tensor(labels.indices)[judged]
+        joined = ", ".join(names)
+        return 0, _short(
+            f"auto: each label has one example, so none can be left out to choose among {joined}: the first was taken"
+        )
+    true = torch.tensor(labels)[judged]
     scores = [score(rows[judged], true) for rows in logits]
     best = max(each.log_likelihood for each in scores)
     place = next(place for place, each in enumerate(scores) if each.log_likelihood >= best - _AS_GOOD)
-    ranked = sorted(range(len(adapted)), key=lambda other: (other != place, -scores[other].log_likelihood))
-    told = "; ".join(f"{adapted[other].model.card.name} {_figures(scores[other])}" for other in ranked)
-    why = f"auto: the best, or as good as any, at labelling {int(judged.sum())} examples from the others: {told}"
-    return dataclasses.replace(adapted[place], reason=_short(why))
+    ranked = sorted(range(len(names)), key=lambda other: (other != place, -scores[other].log_likelihood))
+    told = "; ".join(f"{names[other]} {_figures(scores[other])}" for other in ranked)
+    return place, _short(
+        f"auto: the best, or as good as any, at labelling {int(judged.sum())} examples from the others: {told}"
+    )
 
 
 def _figures(one: Score) -> str:

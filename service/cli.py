@@ -13,6 +13,7 @@ from service.commands.console import DATA_HELP, ManyValues, explained, print_acc
 from service.commands.evaluate import evaluate
 from service.commands.keys import keys
 from service.commands.models import models
+from service.commands.predict import predict
 from service.commands.report import report
 from service.commands.serve import serve
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.command()(serve)
+app.command()(predict)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What the commands share: how data is described, how errors are told, how accuracies are printed."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
@@ -51,7 +53,7 @@ def explained() -> Iterator[None]:
     except (MetaCoreError, StorageError, UnsafeSettings, ValueError) as error:
         if os.environ.get("KSHOT_TRACEBACK"):
             raise
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from error
 
 
@@ -81,6 +83,30 @@ def with_database(data_dir: Path | None, call: "Callable[[Database], Awaitable[R
 def output() -> Console:
     """Standard output; into a file or a pipe it is wide enough for a table's rows to stay whole."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _FILE_COLUMNS)
+
+
+def print_json(value: Any) -> None:
+    """A value for programs, on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error for each thing that is done, one after the other; off a terminal only its last state."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Else rich would send what goes to a file or a pipe to the terminal of the bar.
+    to_terminal = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=to_terminal) as progress:
+        tasks = {}
+
+        def advance(doing: str, done: int, of: int) -> None:
+            if doing not in tasks:
+                tasks[doing] = progress.add_task(doing, total=of)
+            progress.update(tasks[doing], completed=done, total=of)
+
+        yield advance
 
 
 def table(title: str, columns: Sequence[tuple[str, Literal["left", "right"]]], *, caption: str) -> Table:

@@ -1,23 +1,18 @@
 """`kshot report`: what my pictures say about themselves."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from service.commands.console import DATA_HELP, explained, output
+from service.commands.console import DATA_HELP, bars, explained, output
+from service.commands.naming import MODEL_HELP, MODELS_DIR_HELP, complete_model, model_folder
 
 
 def report(
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
-    model: Annotated[
-        str | None, typer.Option(help="A model of the models' folder, or a path to one; the default one unless set.")
-    ] = None,
-    models_dir: Annotated[
-        Path | None, typer.Option(help="Folder of model folders; ./models, else the shipped ones, unless set.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
     out: Annotated[Path, typer.Option(help="The page to write; its plots are written beside it as PNG.")] = Path(
         "report.html"
     ),
@@ -41,10 +36,10 @@ def report(
     from meta_core.study import study
 
     with explained():
-        loaded = load(_folder(model, models_dir))
+        loaded = load(model_folder(model, models_dir))
         spec, named = loaded.card.input, f"{loaded.card.name} {loaded.card.version}"
         pictures = read_pictures(data, spec, split=split)
-        with _bar() as advance:
+        with bars() as advance:
             found = study(loaded.learner, spec, pictures, seconds=seconds, seed=seed, advance=advance)
         drawn = drawings(found)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -59,34 +54,3 @@ def report(
         told = f"  {name_of(found, suspect.example)}: labelled {label}, looks like {other} ({suspect.score:.2f})"
         console.print(told, highlight=False, markup=False)
     console.print(f"→ {out}", style="bold", highlight=False, markup=False)
-
-
-def _folder(model: str | None, models_dir: Path | None) -> Path:
-    """Of the model that was named, or of the default one."""
-    from service.catalog import usual
-    from service.settings import Settings
-
-    settings = Settings()
-    folder = models_dir or settings.models_dir
-    if model is None:
-        names = [path.parent.name for path in folder.glob("*/card.json")]
-        return folder / (settings.default_model or usual(names) or "")
-    return Path(model) if Path(model).is_dir() and not (folder / model).is_dir() else folder / model
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error for each thing that is done, one after the other."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {}
-
-        def advance(doing: str, done: int, of: int) -> None:
-            if doing not in tasks:
-                tasks[doing] = progress.add_task(doing, total=of)
-            progress.update(tasks[doing], completed=done, total=of)
-
-        yield advance
