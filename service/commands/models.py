@@ -1,27 +1,22 @@
 """`kshot models`: which there are, what one is, and a new one out of a backbone that others trained."""
 
-import json
+import contextlib
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.console import DATA_HELP, explained, output, print_accuracies, table
+from service.commands.console import DATA_HELP, explained, output, print_accuracies, print_json, table
+from service.commands.naming import MODELS_DIR_HELP, complete_model, models_folder
+from service.commands.verify import verify
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy, Card
-    from service.served import ServedModel
 
 models = typer.Typer(
-    help="The models of a folder: list them, show one, add a pretrained backbone as one.", no_args_is_help=True
+    help="The models of a folder: list, show, verify, add a pretrained backbone as one, remove.", no_args_is_help=True
 )
-
-_FOLDER_HELP = "Folder of model folders; ./models, else the shipped ones, unless set."
-
-_MOST_DIFFERENCE = 1e-3
-"""Of the largest feature: a deep network in float32 is rounded to about 1e-5."""
 
 
 @models.command()
@@ -36,7 +31,7 @@ def add(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; timm's name unless set.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
     head: Annotated[
         str, typer.Option(help="The learner on its features: logistic, protonet, r2d2, cosine_classifier …")
     ] = "logistic",
@@ -103,11 +98,12 @@ def _added(
     from meta_core.errors import InvalidCheckpoint
     from meta_core.progress import say
     from service.served import serve
+    from service.verifying import compare
 
     part = Part.model_validate(backbone)
     if part.name != "timm" or not part.options.get("model"):
         raise ValueError(f"the backbone is {backbone!r}; expected timm:NAME, such as timm:tf_efficientnet_lite0")
-    folder = _folder(models_dir) / (name or part.options["model"].lower())
+    folder = models_folder(models_dir) / (name or part.options["model"].lower())
     card = adopt(
         folder,
         backbone=part,
@@ -122,47 +118,31 @@ def _added(
     try:
         served = serve(folder, device="cpu", threads=cores())
         served.close()
-        _compare(served)
+        compare(served)
     except InvalidCheckpoint:
         shutil.rmtree(folder)  # adopt() made it: a model that does not run is worth nothing
         raise
     return card, folder
 
 
-def _compare(model: "ServedModel") -> None:
-    """Raise where the exported encoder says something else than the network; not every operator is exported right."""
-    import torch
-
-    from meta_core.errors import InvalidCheckpoint
-    from meta_core.preprocess import normalize
-
-    spec, generator = model.card.input, torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (3, *spec.shape), dtype=torch.uint8, generator=generator)
-    with torch.no_grad():
-        expected = model.learner.encode(normalize(pictures, spec))
-    difference = ((model.encoder.encode(pictures) - expected).abs().max() / expected.abs().max()).item()
-    if not difference <= _MOST_DIFFERENCE:
-        raise InvalidCheckpoint(
-            f"{model.card.name}: ONNX Runtime's features differ from torch's by {difference:.1e} of the largest, "
-            f"and at most {_MOST_DIFFERENCE:g} is rounding; torch cannot export this backbone"
-        )
-
-
 @models.command("list")
 def list_models(
-    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON instead of a table.")] = False,
 ) -> None:
-    """Every model of the folder: what it takes, how accurate its card says it is, under which licence."""
+    """Every model of the folder: what it takes, how accurate its card says it is, under which licence.
+
+    kshot models list --models-dir my_models/
+    """
     from meta_core.checkpoint import CARD, read_card
 
     with explained():
-        folder = _folder(models_dir)
+        folder = models_folder(models_dir)
         cards = [read_card(path.parent) for path in sorted(folder.glob(f"[!.]*/{CARD}"))]
         if not cards:
             raise ValueError(f"{folder} holds no model; `kshot models add` makes one, `kshot train` trains one")
     if as_json:
-        sys.stdout.write(json.dumps([card.model_dump(mode="json") for card in cards], indent=2) + "\n")
+        print_json([card.model_dump(mode="json") for card in cards])
         return
     columns = ("name", "learner", "backbone", "input", "5-way 1-shot", "5-way 5-shot", "licence")
     made = table(str(folder), [(column, "left") for column in columns], caption="percent ± 95 % CI, of the cards")
@@ -173,35 +153,48 @@ def list_models(
 
 @models.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A model of the folder.")],
-    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    name: Annotated[str, typer.Argument(help="A model of the folder.", autocompletion=complete_model)],
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON, as it is stored.")] = False,
 ) -> None:
-    """One model's card, as people read it."""
+    """One model's card: what it takes, how it was made, how well it does on which data.
+
+    kshot models show photos
+    kshot models show photos --json
+    """
     from rich.markdown import Markdown
 
     from meta_core.card import card_text
     from meta_core.checkpoint import read_card
 
     with explained():
-        text = card_text(read_card(_folder(models_dir) / name))
-    output().print(Markdown(text))
+        card = read_card(_folder_of(name, models_folder(models_dir)))
+    if as_json:
+        print_json(card.model_dump(mode="json"))
+    else:
+        output().print(Markdown(card_text(card)))
+
+
+models.command()(verify)
 
 
 @models.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="A model of the folder.")],
-    models_dir: Annotated[Path | None, typer.Option(help=_FOLDER_HELP)] = None,
+    name: Annotated[str, typer.Argument(help="A model of the folder.", autocompletion=complete_model)],
+    models_dir: Annotated[Path | None, typer.Option(help=MODELS_DIR_HELP)] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where classifiers are stored; ./data unless set.")] = None,
 ) -> None:
     """Delete a model's folder, unless stored classifiers need it.
 
     A running service goes on with it until POST /v1/admin/models/reload.
+
+        kshot models remove mine
     """
     from service.commands.console import with_database
     from service.pinned import count_pinned
 
     with explained():
-        folder = _folder_of(name, _folder(models_dir))
+        folder = _folder_of(name, models_folder(models_dir))
         count = with_database(data_dir, lambda database: count_pinned(database, model=name))
         if count:
             raise ValueError(
@@ -217,17 +210,15 @@ def remove(
 def _folder_of(name: str, models_dir: Path) -> Path:
     """The folder of the model that is called so, which need not be the folder's own name."""
     from meta_core.checkpoint import CARD, read_card
+    from meta_core.errors import InvalidCheckpoint
 
     for card in sorted(models_dir.glob(f"[!.]*/{CARD}")):
-        if read_card(card.parent).name == name:
-            return card.parent
+        with contextlib.suppress(InvalidCheckpoint):  # another one's damage is no matter here
+            if read_card(card.parent).name == name:
+                return card.parent
+    if (models_dir / name / CARD).is_file():
+        return models_dir / name
     raise ValueError(f"{models_dir} holds no model {name[:64]!r}; `kshot models list` lists those there are")
-
-
-def _folder(models_dir: Path | None) -> Path:
-    from service.settings import Settings
-
-    return models_dir or Settings().models_dir
 
 
 def _row(card: "Card") -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
+import onnx
 import pytest
 import safetensors.torch
 import timm
@@ -16,7 +18,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from meta_core.checkpoint import load, read_card
+from meta_core.checkpoint import load, read_card, rewrite_card, sha256
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings
@@ -106,9 +108,52 @@ def test_models_are_listed_and_shown(added: tuple[Path, str]) -> None:
     assert "Not meta-trained" in told_by(run("show", "mine", "--models-dir", str(added[0])))
 
 
+def test_a_card_is_shown_for_programs_too(added: tuple[Path, str]) -> None:
+    assert json.loads(run("show", "mine", "--models-dir", str(added[0]), "--json").stdout)["name"] == "mine"
+
+
+def test_verify_tells_the_whole_from_the_damaged(added: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(added[0] / "mine", tmp_path / "mine")
+    for name, file in (("weights", "learner.safetensors"), ("graph", "encoder.onnx"), ("card", "card.json")):
+        shutil.copytree(added[0] / "mine", tmp_path / name)
+        damaged = tmp_path / name / file
+        damaged.write_bytes(damaged.read_bytes()[:-2])
+    done = run("verify", "--models-dir", str(tmp_path), "--json")
+    assert done.exit_code == 1
+    told = {model["name"]: {step["name"]: step for step in model["steps"]} for model in json.loads(done.stdout)}
+    assert [step["status"] for step in told["mine"].values()] == ["ok", "ok", "ok", "ok", "note"]
+    assert list(told["mine"]) == ["card", "files", "forward", "onnx", "calibration"]
+    assert "learner.safetensors is damaged" in told["weights"]["files"]["found"]
+    assert "encoder.onnx is damaged" in told["graph"]["files"]["found"]
+    assert told["card"]["card"]["status"] == "wrong"
+    alone = run("verify", "mine", "--models-dir", str(tmp_path))
+    assert alone.exit_code == 0
+    assert "features as torch's" in told_by(alone)
+
+
+def test_verify_finds_a_graph_that_says_something_else_than_the_network(
+    added: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Its hash is the card's: whoever exported it wrongly wrote that too."""
+    shutil.copytree(added[0] / "mine", tmp_path / "mine")
+    graph = onnx.load(tmp_path / "mine" / "encoder.onnx")
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.raw_data:
+            tensor.raw_data = (np.frombuffer(tensor.raw_data, np.float32) * np.float32(1.1)).tobytes()
+    onnx.save(graph, tmp_path / "mine" / "encoder.onnx")
+    card = read_card(tmp_path / "mine")
+    files = card.files | {"encoder.onnx": sha256(tmp_path / "mine" / "encoder.onnx")}
+    rewrite_card(tmp_path / "mine", card.model_copy(update={"files": files}))
+    done = run("verify", "--models-dir", str(tmp_path))
+    assert done.exit_code == 1
+    assert "differ from torch's" in told_by(done)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["verify", "nothing"], "holds no model nothing"),
+        (["show", "nothing"], "holds no model 'nothing'"),
         (["add", "resnet10t"], "expected timm:NAME"),
         (["add", "timm:test_resnot"], "did you mean"),
         (["add", "timm:test_resnet", "--weights", "nowhere.pth"], "no file of weights nowhere.pth"),
