@@ -10,6 +10,7 @@ import typer
 from service.commands.calibrate import calibrate
 from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
+from service.commands.doctor import doctor
 from service.commands.evaluate import evaluate
 from service.commands.keys import keys
 from service.commands.models import models
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 app.command()(serve)
 app.command()(predict)
+app.command()(doctor)
 
 
 @app.command()

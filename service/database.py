@@ -83,7 +83,7 @@ async def open_database(settings: Settings) -> Database:
     Raises:
         DatabaseError: it cannot be reached, or was written by a newer version.
     """
-    engine = _engine(settings)
+    engine = engine_of(settings)
     database = Database(engine)
     try:
         async with database.writing() as connection:
@@ -97,7 +97,12 @@ async def open_database(settings: Settings) -> Database:
     return database
 
 
-def _engine(settings: Settings) -> AsyncEngine:
+def engine_of(settings: Settings) -> AsyncEngine:
+    """What connects; nothing is opened yet.
+
+    Raises:
+        DatabaseError: the URL is none of PostgreSQL.
+    """
     if settings.database_url is None:
         engine = create_async_engine(f"sqlite+aiosqlite:///{settings.data_dir / 'kshot.sqlite3'}", hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _configure_sqlite)

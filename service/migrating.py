@@ -23,11 +23,7 @@ def upgrade(connection: Connection) -> None:
     if not sqlite:  # there the transaction itself keeps others out
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = _config(connection)
-    head = ScriptDirectory.from_config(config).get_current_head()
-    assert head is not None  # noqa: S101 (there are migrations)
-    found = MigrationContext.configure(connection).get_current_revision()
-    if sqlite:
-        found = _of_sqlite(connection, found, head)
+    found, head = found_and_head(connection)
     if found is not None and found > head:
         raise DatabaseError(
             f"the database is of schema {found.lstrip('0')}; this version of kshot knows {head.lstrip('0')}. "
@@ -38,6 +34,14 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
     if sqlite:  # by which versions from before Alembic see that they are too old
         connection.execute(text(f"PRAGMA user_version = {int(head)}"))
+
+
+def found_and_head(connection: Connection) -> tuple[str | None, str]:
+    """The schema that a database is of, None where it has none, and the one that this version knows."""
+    head = ScriptDirectory.from_config(_config(connection)).get_current_head()
+    assert head is not None  # noqa: S101 (there are migrations)
+    found = MigrationContext.configure(connection).get_current_revision()
+    return (_of_sqlite(connection, found, head) if connection.dialect.name == "sqlite" else found), head
 
 
 def _config(connection: Connection) -> Config:

@@ -1,0 +1,1 @@
+"""What this machine gives the service, and what is wrong with it; looks, and changes nothing."""
