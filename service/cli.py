@@ -12,6 +12,7 @@ from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
 from service.commands.doctor import doctor
 from service.commands.evaluate import evaluate
+from service.commands.export import export
 from service.commands.keys import keys
 from service.commands.models import models
 from service.commands.predict import predict
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 app.command()(serve)
 app.command()(predict)
+app.command()(export)
 app.command()(doctor)
 
 

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import torch
 from fastapi import Request
 
+from meta_core.card import Card
+from meta_core.episode import State
 from meta_core.errors import MissingExtra
 from meta_core.portable import ClassifierCard, Examples, Portable, dumps
 from service.callers import Caller
@@ -18,6 +20,7 @@ from service.dependencies import Services, attended
 from service.errors import AdaptationFailed
 from service.reporting import stored_features
 from service.served import ServedModel
+from service.store import Store
 
 Format = Literal["safetensors", "onnx"]
 
@@ -37,18 +40,38 @@ async def export(request: Request, services: Services, caller: Caller, classifie
         MissingExtra: what writes ONNX is not installed.
         Overloaded, DeadlineExceeded: too many are being written, or this one took too long.
     """
-    store, tenant = services.store, caller.tenant
-    classifier, examples = await store.with_examples(classifier_id, tenant=tenant)
-    same, state = await store.adapted(classifier_id, tenant=tenant)
-    while same.revision != classifier.revision:  # changed in between
-        classifier, examples = await store.with_examples(classifier_id, tenant=tenant)
-        same, state = await store.adapted(classifier_id, tenant=tenant)
-    model = services.catalog.pinned(classifier)
-    portable = Portable(_card(classifier), state, _examples(examples, model))
-    content = await services.reporter.run(dumps, portable)
+    stored = await read(services.store, classifier_id, tenant=caller.tenant)
+    model = services.catalog.pinned(stored.classifier)
+    content = await services.reporter.run(dumps, portable_of(stored, model.card))
     if kind == "onnx":
         content = await attended(request, _onnx(services, model, content))
-    return Exported(classifier, content)
+    return Exported(stored.classifier, content)
+
+
+class Stored(NamedTuple):
+    """All that is stored of a classifier, as of one revision."""
+
+    classifier: Classifier
+    examples: list[Example]
+    state: State
+
+
+async def read(store: Store, classifier_id: str, *, tenant: str) -> Stored:
+    """A classifier with its examples and its adapted state.
+
+    Raises:
+        UnknownClassifier: the tenant has none of that id.
+    """
+    while True:
+        classifier, examples = await store.with_examples(classifier_id, tenant=tenant)
+        same, state = await store.adapted(classifier_id, tenant=tenant)
+        if same.revision == classifier.revision:  # else it was changed in between
+            return Stored(classifier, examples, state)
+
+
+def portable_of(stored: Stored, model: Card) -> Portable:
+    """What goes into its file; `model` is the one that it was adapted with."""
+    return Portable(_card(stored.classifier), stored.state, _examples(stored.examples, model))
 
 
 def _card(classifier: Classifier) -> ClassifierCard:
@@ -65,10 +88,10 @@ def _card(classifier: Classifier) -> ClassifierCard:
     )
 
 
-def _examples(examples: list[Example], model: ServedModel) -> Examples:
+def _examples(examples: list[Example], model: Card) -> Examples:
     hashes = bytearray().join(example.sha256 for example in examples)
     return Examples(
-        stored_features(examples, model.card.features),
+        stored_features(examples, model.features),
         torch.tensor([example.label for example in examples]),
         torch.frombuffer(hashes, dtype=torch.uint8).view(len(examples), 32),
     )

@@ -16,7 +16,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from meta_core.errors import MetaCoreError
-from service.errors import StorageError, UnsafeSettings
+from service.errors import ServiceError, StorageError, UnsafeSettings
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy
@@ -50,7 +50,7 @@ def explained() -> Iterator[None]:
     """Errors that are somebody's input end in one sentence and exit code 2, not in a traceback."""
     try:
         yield
-    except (MetaCoreError, StorageError, UnsafeSettings, ValueError) as error:
+    except (MetaCoreError, ServiceError, StorageError, UnsafeSettings, ValueError) as error:
         if os.environ.get("KSHOT_TRACEBACK"):
             raise
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
