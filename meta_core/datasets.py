@@ -18,17 +18,22 @@ def read_pictures(path: Path, spec: InputSpec, *, split: str | None) -> Pictures
     Raises:
         InvalidDataset: nothing is there, no reader takes it, or what the reader says.
     """
-    pictures: Pictures = _reader(path).build(path=path, spec=spec, split=split)
+    pictures: Pictures = reader_of(path).build(path=path, spec=spec, split=split)
     return pictures
 
 
 def default_split(path: Path) -> str | None:
     """What is evaluated where nobody says: the part called `evaluation` or `test`, or everything."""
-    splits: list[str] = _reader(path).splits(path)
+    splits: list[str] = reader_of(path).splits(path)
     return next((name for name in ("evaluation", "test") if name in splits), None)
 
 
-def _reader(path: Path) -> ModuleType:
+def reader_of(path: Path) -> ModuleType:
+    """The module of `meta_core.readers` that reads a path.
+
+    Raises:
+        InvalidDataset: nothing is there, or no reader takes it.
+    """
     names = sorted(READERS.names(), key=lambda name: name not in (_DOWNLOADS, _SEVERAL))
     reader = next((READERS.module(name) for name in names if READERS.module(name).matches(path)), None)
     if reader is None:

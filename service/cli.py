@@ -10,6 +10,7 @@ import typer
 from service.commands.calibrate import calibrate
 from service.commands.compare import compare
 from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
+from service.commands.data import data
 from service.commands.doctor import doctor
 from service.commands.evaluate import evaluate
 from service.commands.export import export
@@ -20,7 +21,8 @@ from service.commands.report import report
 from service.commands.serve import serve
 
 app = typer.Typer(
-    help="Few-shot image classification: serve it, train models for it, measure them.",
+    help="Few-shot image classification: serve it, ask it from here, train models for it, measure them.\n\n"
+    "Exit codes: 0 done, 1 done and something is wrong with what was looked at, 2 nothing was done, and why is said.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -60,12 +62,16 @@ app.command()(compare)
 app.command()(calibrate)
 app.command()(report)
 app.add_typer(models, name="models")
+app.add_typer(data, name="data")
 app.add_typer(keys, name="keys")
 
 
 @app.command()
 def demo() -> None:
-    """Start the service on the shipped models, classify real digits and photos over HTTP, print what it says."""
+    """Start the service on the shipped models, classify real digits and photos over HTTP, print what it says.
+
+    kshot demo
+    """
     from service.demo import run_demo
 
     with explained():
@@ -74,5 +80,8 @@ def demo() -> None:
 
 @app.command("version")
 def show_version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    kshot version
+    """
     sys.stdout.write(f"kshot {version('kshot')}\n")

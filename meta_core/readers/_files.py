@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,14 @@ class Files(Protocol):
 
     def checksum(self, name: str) -> int:
         """CRC-32 of the content."""
+
+
+class Listed(NamedTuple):
+    """A file that a reader would read, and as what."""
+
+    split: str | None
+    label: str
+    name: str
 
 
 @contextmanager

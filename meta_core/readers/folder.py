@@ -8,7 +8,7 @@ from meta_core.errors import InvalidDataset
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.readers import miniimagenet
-from meta_core.readers._files import decode_files, open_files
+from meta_core.readers._files import Files, Listed, decode_files, open_files
 
 
 def matches(path: Path) -> bool:
@@ -21,6 +21,16 @@ def splits(path: Path) -> list[str]:
     with open_files(path) as files:
         parts = [PurePosixPath(name).parts for name in files.names]
     return sorted({part[0] for part in parts if len(part) == 3})
+
+
+def listing(path: Path, files: Files) -> list[Listed]:  # noqa: ARG001 (every reader is asked alike)
+    """What would be read at `class/file`, and at `split/class/file` by those who name the split."""
+    found = [PurePosixPath(name) for name in files.names]
+    return [
+        Listed(name.parts[0] if len(name.parts) == 3 else None, name.parts[-2], name.as_posix())
+        for name in found
+        if len(name.parts) in (2, 3) and not name.name.startswith(".")
+    ]
 
 
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:

@@ -13,7 +13,7 @@ import torch
 from meta_core.errors import InvalidDataset
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
-from meta_core.readers._files import Files, decode_files, open_files
+from meta_core.readers._files import Files, Listed, decode_files, open_files
 
 _SPLITS = ("train", "val", "test")
 _NAMES = "miniimagenet_classes.tsv"
@@ -37,6 +37,16 @@ def splits(path: Path) -> list[str]:
     """Those of `train`, `val` and `test` that are there."""
     with open_files(path) as files:
         return _splits(path, files)
+
+
+def listing(path: Path, files: Files) -> list[Listed]:
+    """What would be read of each split, its class by the English name where there is one."""
+    names = _class_names(path)
+    return [
+        Listed(split, names.get(entry.wnid, entry.wnid), entry.file)
+        for split in _splits(path, files)
+        for entry in sorted(_entries(path, files, split))
+    ]
 
 
 def build(*, path: Path, spec: InputSpec, split: str | None) -> Pictures:
