@@ -64,7 +64,10 @@ def list_keys(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """All keys, without their texts."""
+    """All keys, without their texts.
+
+    kshot keys list --json
+    """
     with explained():
         found = _run(data_dir, lambda keys: keys.list())
     rows = [_row(key) for key in found]
@@ -84,7 +87,10 @@ def list_keys(
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `kshot keys list` has it.")], data_dir: DataDir = None
 ) -> None:
-    """Let nobody in by a key any more, from the next request on."""
+    """Let nobody in by a key any more, from the next request on.
+
+    kshot keys revoke 5f0c8a1e9b7d4c2f
+    """
     with explained():
         _run(data_dir, lambda keys: keys.revoke(key_id))
     typer.echo(f"{key_id} is revoked", err=True)

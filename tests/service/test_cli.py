@@ -1,13 +1,19 @@
 """The command line, as a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
 
+from service.cli import app
 from tests.service.running import MODELS, REPOSITORY, digits
 
 MODEL = str(MODELS / "omniglot-protonet")
@@ -37,10 +43,46 @@ def digit_folder(tmp_path: Path) -> Path:
     return tmp_path / "digits"
 
 
-def test_help_teaches_every_command() -> None:
-    assert {"serve", "train", "evaluate", "demo"} <= set(said(kshot("--help")).split())
-    for command, words in {"serve": "KSHOT_PORT", "train": "--resume", "evaluate": "--protocol"}.items():
-        assert words in said(kshot(command, "--help"))
+def commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_every_command_teaches_by_an_example() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    names = list(commands(group))
+    assert {("serve",), ("predict",), ("doctor",), ("models", "verify"), ("data", "check")} <= set(names)
+    for name in names:
+        told = CliRunner().invoke(app, [*name, "--help"], prog_name="…")
+        assert told.exit_code == 0
+        assert f"kshot {' '.join(name)}" in told.output, "an example; the usage has another name here"
+
+
+def test_a_shell_completes_commands_and_the_models_that_are_there() -> None:
+    def completed(words: str) -> set[str]:
+        place = {"_KSHOT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        environment = os.environ | place | {"KSHOT_MODELS_DIR": str(MODELS)}
+        command = [Path(sys.executable).with_name("kshot")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return set(done.stdout.split())
+
+    assert completed("kshot pre") == {"predict"}
+    assert completed("kshot predict --model omniglot-pro") == {
+        *("omniglot-proto-logistic", "omniglot-protonet", "omniglot-protonet-vinyals"),
+    }
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("kshot"), "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "complete -o default -F _kshot_completion kshot" in shown.stdout
 
 
 def test_evaluate_measures_a_folder_of_ones_own_pictures(digit_folder: Path) -> None:
