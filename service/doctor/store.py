@@ -77,7 +77,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(name: str, seen: _Seen) -> Finding:
-    found = f"{seen.version}, {seen.classifiers} classifiers, schema {seen.schema or 'none yet'}"
+    found = f"{seen.version}, classifiers: {seen.classifiers}, schema {seen.schema or 'none yet'}"
     if seen.schema is not None and seen.schema > seen.known:
         advice = f"upgrade kshot, which knows schema {seen.known}, or take another database"
         return Finding("store", name, "wrong", found, advice)
@@ -88,7 +88,7 @@ def _database(name: str, seen: _Seen) -> Finding:
 def _keys(settings: Settings, *, made: int) -> list[Finding]:
     """What `kshot serve` would refuse: an address that strangers reach, and no key."""
     if is_loopback(settings.host) or settings.auth == "off" or made:
-        return [Finding("store", "keys", "ok", f"{made} made")]
+        return [Finding("store", "keys", "ok", f"made: {made}")]
     advice = "`kshot keys create NAME` makes one; or bind to 127.0.0.1 (KSHOT_HOST), or set KSHOT_AUTH=off"
     return [Finding("store", "keys", "wrong", f"none, and {settings.host} is open to other machines", advice)]
 

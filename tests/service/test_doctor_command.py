@@ -97,7 +97,7 @@ def test_a_running_service_is_found_and_no_fault(service: Service, tmp_path: Pat
     done, findings = examined(tmp_path, KSHOT_PORT=port, KSHOT_DATA_DIR=str(data))
     assert done.exit_code == 0, wrong(findings)
     assert "kshot 0.1.0 answers there" in findings[f"127.0.0.1:{port}"]["found"]
-    assert "classifiers, schema" in findings["SQLite"]["found"]
+    assert "schema 000" in findings["SQLite"]["found"]
 
 
 def test_postgresql_is_reached_and_not_made_into_anything(postgres: Server, tmp_path: Path) -> None:
