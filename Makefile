@@ -56,7 +56,7 @@ format: install ## rewrite the code in the project's style
 bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
 	$(BIN)/python benchmarks/training.py $(ARGS)
 
-bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (an hour; ARGS='--only mosec --rounds 1')
+bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (40 minutes; ARGS='--only mosec --rounds 1')
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)

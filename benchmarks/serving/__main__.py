@@ -91,7 +91,7 @@ def _measured(plan: Plan, parts: list[str], figures: dict[str, Any]) -> Iterator
                     seen = rounds.measure(prepared, plan, progress)
                 figures[network.name] = seen.as_json()
                 out.print(tables.network_table(seen))
-                for line in [*tables.engine_sentence(seen), *about.warning(seen.taken)]:
+                for line in [*tables.failures(seen), *tables.engine_sentence(seen), *about.warning(seen.taken)]:
                     out.print(line, highlight=False)
                 yield from _said(tables.network_verdicts(seen))
         if ONCE in parts:

@@ -37,7 +37,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
     apart = "on others" if not set(cores["server"]) & set(cores["generator"]) else "on the same"
     said = [
         f"{found['machine']}; servers on {len(cores['server'])} cores, the load {apart}; "
-        f"{found['rounds']} rounds of {found['seconds']:g} s a load",
+        f"{found['rounds']} round(s), {found['seconds']:g} s a load",
         ", ".join(f"{name} {number}" for name, number in versions.items()),
     ]
     return said + warning([found["cores_taken_by_others"]])

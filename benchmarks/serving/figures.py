@@ -33,6 +33,14 @@ class Cell(NamedTuple):
     errors: float
     generator_cores: float
 
+    def as_json(self) -> dict[str, float | None]:
+        """By name; None for what is no number, which JSON has no word for."""
+        return {name: None if math.isnan(value) else value for name, value in self._asdict().items()}
+
+
+NOTHING = Cell(0.0, math.nan, math.nan, math.nan, 1.0, 0.0)
+"""Of a server that did not start."""
+
 
 def quartiles(values: Sequence[float]) -> Quartiles:
     """The lower, the median, the upper; of a single value, itself thrice."""

@@ -1,13 +1,14 @@
 """Before anything is timed: do all answer the same, and which of its ways is each peer's fastest?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from benchmarks.serving.agreeing import largest_difference
 from benchmarks.serving.contestants import ENGINES, OURS, Contestant, ways_of
 from benchmarks.serving.figures import Cell
 from benchmarks.serving.loading import Load
 from benchmarks.serving.prepare import Prepared
-from benchmarks.serving.running import Endpoint
-from benchmarks.serving.settings import CLIENTS, TOLERANCE, WAYS
+from benchmarks.serving.running import DidNotStart, Endpoint
+from benchmarks.serving.settings import CLIENTS
 
 _BEST = 2
 """Peers that are tried again on ONNX Runtime."""
@@ -16,82 +17,73 @@ Turn = Callable[[Contestant, Callable[[Endpoint], Cell]], Cell]
 """Starts a contestant, lets it be looked at, and stops it."""
 
 
-class Disagreement(SystemExit):
-    """A contestant computes something else: no time of it would mean anything."""
-
-
-class Qualified:
-    """What the qualification found.
-
-    Attributes:
-        contestants: kshot first, each peer by its fastest way, the best peers again on ONNX Runtime.
-        differences: largest from the reference probabilities, by contestant.
-        trials: requests a second of each way tried.
-    """
-
-    def __init__(self) -> None:
-        self.contestants: list[Contestant] = []
-        self.differences: dict[Contestant, float] = {}
-        self.trials: dict[Contestant, float] = {}
-
-
-def qualify(
-    prepared: Prepared, engines: Sequence[str], *, turn: Turn, generator: frozenset[int], seconds: float
-) -> Qualified:
-    """Compare and choose.
+class Qualification:
+    """Everybody's answers, and the fastest ways.
 
     Args:
         prepared: what is served.
-        engines: of `contestants.ENGINES`.
         turn: gives a contestant its turn.
         generator: cores of the load.
         seconds: of a trial.
 
-    Raises:
-        Disagreement: somebody answers something else.
+    Attributes:
+        contestants: kshot first, each peer by its fastest way, the best peers again on ONNX Runtime.
+        differences: largest from the reference probabilities, by way.
+        trials: requests a second of each way tried.
+        failed: why a way did not start; it takes no part.
     """
-    found = Qualified()
 
-    def tried(contestant: Contestant) -> float:
-        def look(endpoint: Endpoint) -> Cell:
-            found.differences[contestant] = compare(endpoint, prepared)
-            requests = [endpoint.request(jpeg) for jpeg in prepared.pictures.queries]
-            load = Load(endpoint.port, requests, cores=generator)
-            load.closed(CLIENTS, seconds=seconds / 2)
-            return load.closed(CLIENTS, seconds=seconds)
+    def __init__(self, prepared: Prepared, *, turn: Turn, generator: frozenset[int], seconds: float) -> None:
+        self._prepared, self._turn, self._generator, self._seconds = prepared, turn, generator, seconds
+        self.contestants: list[Contestant] = []
+        self.differences: dict[Contestant, float] = {}
+        self.trials: dict[Contestant, float] = {}
+        self.failed: dict[Contestant, str] = {}
 
-        found.trials[contestant] = turn(contestant, look).per_second
-        return found.trials[contestant]
+    def choose(self, engines: Sequence[str]) -> None:
+        """Compare all, and choose by trials.
 
-    def fastest(ways: Sequence[Contestant]) -> Contestant:
-        return max(ways, key=tried)
+        Raises:
+            Disagreement: somebody answers something else.
+            DidNotStart: kshot does not.
+        """
+        ours = Contestant(OURS, "onnx")
+        self._try(ours)
+        self.contestants = [ours]
+        for engine in engines:
+            self._add_fastest(ways_of(engine))
+        peers = [each for each in self.contestants[1:] if ENGINES[each.engine].counts]
+        for peer in sorted(peers, key=lambda each: -self.trials[each])[:_BEST]:
+            self._add_fastest(way._replace(runtime="onnx") for way in ways_of(peer.engine))
 
-    tried(Contestant(OURS, "onnx"))
-    found.contestants = [Contestant(OURS, "onnx"), *(fastest(list(ways_of(engine))) for engine in engines)]
-    peers = sorted(
-        (each for each in found.contestants[1:] if ENGINES[each.engine].counts), key=lambda each: -found.trials[each]
-    )
-    again = [[each._replace(runtime="onnx") for each in ways_of(peer.engine)] for peer in peers[:_BEST]]
-    found.contestants += [fastest(ways) for ways in again]
-    return found
+    def _add_fastest(self, ways: Iterable[Contestant]) -> None:
+        started = []
+        for way in ways:
+            try:
+                self._try(way)
+            except DidNotStart as error:
+                self.failed[way] = str(error)
+            else:
+                started.append(way)
+        if started:
+            self.contestants.append(max(started, key=lambda way: self.trials[way]))
+
+    def _try(self, contestant: Contestant) -> None:
+        self.trials[contestant] = self._turn(contestant, self._look).per_second
+
+    def _look(self, endpoint: Endpoint) -> Cell:
+        self.differences[endpoint.contestant] = compare(endpoint, self._prepared)
+        requests = [endpoint.request(jpeg) for jpeg in self._prepared.pictures.queries]
+        load = Load(endpoint.port, requests, cores=self._generator)
+        load.closed(CLIENTS, seconds=self._seconds / 2)
+        return load.closed(CLIENTS, seconds=self._seconds)
 
 
 def compare(endpoint: Endpoint, prepared: Prepared) -> float:
-    """The largest difference of a probability from the reference.
+    """The largest difference of a contestant's probabilities from the reference.
 
     Raises:
         Disagreement: it is more than the tolerance.
     """
-    worst, named = 0.0, f"{endpoint.contestant.engine} ({endpoint.contestant.how})"
-    answers = endpoint.ask(prepared.pictures.queries)
-    for number, (answer, expected) in enumerate(zip(answers, prepared.expected, strict=True)):
-        if len(answer) != WAYS:
-            raise Disagreement(f"{named} gave {len(answer)} probabilities; expected {WAYS}")
-        off = float(abs(expected - answer).max())
-        if not off <= TOLERANCE:
-            raise Disagreement(
-                f"{named}, picture {number}: {answer} came; expected {expected.tolist()} within {TOLERANCE:g}. "
-                "Who computes something else cannot be compared: no figures are given."
-            )
-        worst = max(worst, off)
-    return worst
+    named = f"{endpoint.contestant.engine} ({endpoint.contestant.how})"
+    return largest_difference(endpoint.ask(prepared.pictures.queries), prepared.expected, named=named)

@@ -9,13 +9,13 @@ from rich.progress import Progress
 
 from benchmarks.serving import floor, pinned
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.figures import Cell
+from benchmarks.serving.figures import NOTHING, Cell
 from benchmarks.serving.floor import Floor
 from benchmarks.serving.loading import Load
 from benchmarks.serving.pinned import Cores
 from benchmarks.serving.prepare import Prepared
-from benchmarks.serving.qualifying import Qualified, qualify
-from benchmarks.serving.running import Endpoint, running
+from benchmarks.serving.qualifying import Qualification
+from benchmarks.serving.running import DidNotStart, Endpoint, running
 from benchmarks.serving.settings import CLIENTS, OPEN_SHARE
 
 
@@ -66,7 +66,7 @@ class Seen:
     """
 
     prepared: Prepared
-    qualified: Qualified
+    qualified: Qualification
     rows: list[Row]
     floors: list[Floor] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
@@ -77,14 +77,15 @@ class Seen:
             "network": self.prepared.network.name,
             "differences": {f"{who.engine}, {who.how}": off for who, off in self.qualified.differences.items()},
             "trials_per_second": {f"{who.engine}, {who.how}": rate for who, rate in self.qualified.trials.items()},
+            "failed": {f"{who.engine}, {who.how}": why for who, why in self.qualified.failed.items()},
             "floors": [each._asdict() | {"per_second": each.per_second()} for each in self.floors],
             "cores_taken_by_others": self.taken,
             "rows": [
                 row.contestant._asdict()
                 | {
                     "how": row.contestant.how,
-                    "closed": [cell._asdict() for cell in row.closed],
-                    "open": [cell._asdict() for cell in row.opened],
+                    "closed": [cell.as_json() for cell in row.closed],
+                    "open": [cell.as_json() for cell in row.opened],
                 }
                 for row in self.rows
             ],
@@ -101,9 +102,9 @@ def measure(prepared: Prepared, plan: Plan, progress: Progress) -> Seen:
         with running(contestant, prepared, python=plan.python, cores=plan.cores.server) as endpoint:
             return look(endpoint)
 
-    qualified = qualify(
-        prepared, plan.engines, turn=turn, generator=plan.cores.generator, seconds=min(plan.seconds, 5.0)
-    )
+    seconds = min(plan.seconds, 5.0)
+    qualified = Qualification(prepared, turn=turn, generator=plan.cores.generator, seconds=seconds)
+    qualified.choose(plan.engines)
     rows = [Row(contestant) for contestant in qualified.contestants]
     seen = Seen(prepared, qualified, rows)
     progress.update(bar, total=plan.rounds * (len(rows) + 1), completed=0)
@@ -116,7 +117,12 @@ def measure(prepared: Prepared, plan: Plan, progress: Progress) -> Seen:
         first = number % len(rows)
         for row in [*rows[first:], *rows[:first]]:
             progress.update(bar, description=f"{about}, {row.contestant.engine}")
-            _turn(row, prepared, plan)
+            try:
+                closed, opened = _turn(row.contestant, prepared, plan)
+            except DidNotStart:
+                closed = opened = NOTHING
+            row.closed.append(closed)
+            row.opened.append(opened)
             progress.advance(bar)
     progress.remove_task(bar)
     return seen
@@ -132,10 +138,10 @@ def _floor(prepared: Prepared, plan: Plan, before: list[Floor]) -> Floor:
     )
 
 
-def _turn(row: Row, prepared: Prepared, plan: Plan) -> None:
-    with running(row.contestant, prepared, python=plan.python, cores=plan.cores.server) as endpoint:
+def _turn(contestant: Contestant, prepared: Prepared, plan: Plan) -> tuple[Cell, Cell]:
+    with running(contestant, prepared, python=plan.python, cores=plan.cores.server) as endpoint:
         requests = [endpoint.request(jpeg) for jpeg in prepared.pictures.queries]
         load = Load(endpoint.port, requests, cores=plan.cores.generator)
         load.closed(CLIENTS, seconds=plan.seconds / 2)
-        row.closed.append(load.closed(CLIENTS, seconds=plan.seconds))
-        row.opened.append(load.open(max(1.0, OPEN_SHARE * row.closed[-1].per_second), seconds=plan.seconds))
+        closed = load.closed(CLIENTS, seconds=plan.seconds)
+        return closed, load.open(max(1.0, OPEN_SHARE * closed.per_second), seconds=plan.seconds)

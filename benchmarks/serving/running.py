@@ -21,7 +21,7 @@ from benchmarks.serving.prepare import Prepared
 from benchmarks.serving.settings import CLIENTS
 
 HOST = "127.0.0.1"
-_START_SECONDS, _STOP_SECONDS = 180, 20
+_START_SECONDS, _STOP_SECONDS = 300, 20
 
 # kshot refuses what would wait long; the others let it wait. Remembered, pictures would not be encoded.
 KSHOT_VARIABLES = {

@@ -58,8 +58,8 @@ class Once:
         """All figures."""
         return {
             "floors": [each._asdict() | {"per_second": each.per_second(pictures=PICTURES)} for each in self.floors],
-            "alone": [cell._asdict() for cell in self.alone],
-            "crowded": [cell._asdict() for cell in self.crowded],
+            "alone": [cell.as_json() for cell in self.alone],
+            "crowded": [cell.as_json() for cell in self.crowded],
             "cores_taken_by_others": self.taken,
         }
 

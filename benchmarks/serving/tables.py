@@ -104,6 +104,14 @@ def engine_sentence(seen: Seen) -> list[str]:
     return [f"on the same ONNX Runtime session: {times:.2f} × {best.contestant.engine}'s requests a second"]
 
 
+def failures(seen: Seen) -> list[str]:
+    """Who takes no part, and why."""
+    return [
+        f"{who.engine} ({who.how}) takes no part: {why.strip().splitlines()[-1]}"
+        for who, why in seen.qualified.failed.items()
+    ]
+
+
 def once_verdicts(once: Once) -> list[Verdict]:
     """Target 2."""
     latency, share = once.latency.middle, once.throughput.middle

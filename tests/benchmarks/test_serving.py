@@ -2,11 +2,13 @@ import json
 import math
 
 import httpx
+import numpy as np
 import pytest
 
 from benchmarks.serving import wire
+from benchmarks.serving.agreeing import Disagreement, largest_difference
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.figures import cell, floor_per_second, percentile, quartiles, ratios
+from benchmarks.serving.figures import NOTHING, cell, floor_per_second, percentile, quartiles, ratios
 
 
 def test_a_floor_is_decoding_and_encoding_one_after_the_other() -> None:
@@ -49,6 +51,21 @@ def test_a_cell_counts_everything_that_was_not_answered_as_an_error() -> None:
     assert (found.p50, found.p99) == (20, 500)
     assert found.errors == 0.5
     assert found.generator_cores == 0.25
+
+
+def test_a_server_that_did_not_start_is_told_as_json() -> None:
+    told = json.loads(json.dumps(NOTHING.as_json(), allow_nan=False))
+    assert (told["per_second"], told["p50"], told["errors"]) == (0, None, 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [[0.5, 0.4, 0.098], [0.5, 0.5], [math.nan, 0.4, 0.1]], ids=["another", "fewer classes", "no number"]
+)
+def test_who_answers_something_else_ends_the_run(answer: list[float]) -> None:
+    expected = np.array([[0.2, 0.3, 0.5], [0.5, 0.4, 0.1]])
+    assert largest_difference(expected + 0.0009, expected, named="peer") == pytest.approx(0.0009)
+    with pytest.raises(Disagreement, match=r"peer, picture 1: .* came; expected \[0.5, 0.4, 0.1\] within 0.001"):
+        largest_difference([[0.2, 0.3, 0.5], answer], expected, named="peer")
 
 
 def test_answers_of_all_contestants_are_read_in_the_order_of_the_classes() -> None:
