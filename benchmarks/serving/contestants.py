@@ -57,7 +57,7 @@ ENGINES: Final[dict[str, Engine]] = {
         variables=(
             ("RAY_AUTH_MODE", "disabled"),
             ("RAY_USAGE_STATS_ENABLED", "0"),
-            ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60"),  # on a slow machine it would kill its own proxy
+            ("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60"),  # where starting is slow it would kill its own proxy
         ),
     ),
     "fastapi": Engine("engines", ("with_fastapi.py",), "/classify", "file", (1,), ("fastapi", "uvicorn"), counts=False),

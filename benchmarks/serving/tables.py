@@ -83,8 +83,11 @@ def network_verdicts(seen: Seen) -> list[Verdict]:
     ours, of_floor = seen.rows[0], ratios(_rates(seen.rows[0]), _floors(seen)).middle
     verdicts = [Verdict(f"{OF_FLOOR:g} of the floor wanted, {of_floor:.2f} came", met=of_floor >= OF_FLOOR)]
     on_torch = [row for row in seen.rows[1:] if _counts(row) and row.contestant.runtime == "torch"]
-    if on_torch:
-        best = max(on_torch, key=lambda row: median(_rates(row)))
+    answered = [row for row in on_torch if _answered(row)]
+    if on_torch and not answered:
+        verdicts.append(Verdict("a peer to compare with wanted, none answered in every round", met=False))
+    if answered:
+        best = max(answered, key=lambda row: median(_rates(row)))
         times = ratios(_rates(ours), _rates(best)).middle
         named = f"the best peer's ({best.contestant.engine}) requests a second"
         text = f"{BEST_PEER_TIMES:g} × {named} wanted, {times:.2f} came"
@@ -96,7 +99,7 @@ def network_verdicts(seen: Seen) -> list[Verdict]:
 
 def engine_sentence(seen: Seen) -> list[str]:
     """By how much kshot exceeds the best engine on the same runtime; nothing where none was tried."""
-    same = [row for row in seen.rows[1:] if row.contestant.runtime == "onnx"]
+    same = [row for row in seen.rows[1:] if row.contestant.runtime == "onnx" and _answered(row)]
     if not same:
         return []
     best = max(same, key=lambda row: median(_rates(row)))
@@ -107,7 +110,7 @@ def engine_sentence(seen: Seen) -> list[str]:
 def failures(seen: Seen) -> list[str]:
     """Who takes no part, and why."""
     return [
-        f"{who.engine} ({who.how}) takes no part: {why.strip().splitlines()[-1]}"
+        f"{who.engine} ({who.how}) takes no part: {why.strip().splitlines()[0]}"
         for who, why in seen.qualified.failed.items()
     ]
 
@@ -125,6 +128,11 @@ def _counts(row: Row) -> bool:
     return row.contestant.engine == OURS or ENGINES[row.contestant.engine].counts
 
 
+def _answered(row: Row) -> bool:
+    """Whether it did in every round: who did not start once is no faster or slower than anybody."""
+    return all(_rates(row))
+
+
 def _cells(row: Row, seen: Seen) -> list[str]:
     ours = ratios(_rates(seen.rows[0]), _rates(row))
     errors = max(cell.errors for cell in [*row.closed, *row.opened])
@@ -133,7 +141,7 @@ def _cells(row: Row, seen: Seen) -> list[str]:
         row.contestant.how,
         _number(median(_rates(row))),
         _span(_rates(row)),
-        "1" if row is seen.rows[0] else f"{ours.middle:.2f} ({_ratio_span(ours)})",
+        "1" if row is seen.rows[0] else f"{ours.middle:.2f} ({_ratio_span(ours)})" if _answered(row) else "—",
         f"{ratios(_rates(row), _floors(seen)).middle:.2f}",
         _number(median(cell.p50 for cell in row.closed)),
         _number(median(cell.p99 for cell in row.closed)),

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -8,7 +9,13 @@ import pytest
 from benchmarks.serving import wire
 from benchmarks.serving.agreeing import Disagreement, largest_difference
 from benchmarks.serving.contestants import Contestant
-from benchmarks.serving.figures import NOTHING, cell, floor_per_second, percentile, quartiles, ratios
+from benchmarks.serving.figures import NOTHING, Cell, cell, floor_per_second, percentile, quartiles, ratios
+from benchmarks.serving.floor import Floor
+from benchmarks.serving.prepare import Pictures, Prepared
+from benchmarks.serving.qualifying import Qualification
+from benchmarks.serving.rounds import Row, Seen
+from benchmarks.serving.settings import NETWORKS
+from benchmarks.serving.tables import network_verdicts
 
 
 def test_a_floor_is_decoding_and_encoding_one_after_the_other() -> None:
@@ -66,6 +73,34 @@ def test_who_answers_something_else_ends_the_run(answer: list[float]) -> None:
     assert largest_difference(expected + 0.0009, expected, named="peer") == pytest.approx(0.0009)
     with pytest.raises(Disagreement, match=r"peer, picture 1: .* came; expected \[0.5, 0.4, 0.1\] within 0.001"):
         largest_difference([[0.2, 0.3, 0.5], answer], expected, named="peer")
+
+
+def _row(engine: str, *per_second: float) -> Row:
+    cells = [Cell(each, 10.0, 20.0, 30.0, 0.0, 0.1) if each else NOTHING for each in per_second]
+    return Row(Contestant(engine), closed=cells, opened=cells)
+
+
+def _seen(*rows: Row) -> Seen:
+    floors = [Floor(decode_seconds=0.001, forward_seconds=0.003, batch=8, sessions=2)] * len(rows[0].closed)
+    network = NETWORKS[0]
+    nowhere = Path("nowhere")
+    prepared = Prepared(network, nowhere, nowhere, Pictures([], []), np.zeros((0, 5)))
+    qualification = Qualification(prepared, turn=lambda *_: NOTHING, generator=frozenset(), seconds=1)
+    return Seen(prepared, qualification, list(rows), floors)
+
+
+def test_targets_are_judged_by_the_best_peer_and_the_floor() -> None:
+    floor, times, latency = network_verdicts(
+        _seen(_row("kshot", 200, 220), _row("mosec", 90, 100), _row("ray", 50, 60))
+    )
+    assert (floor.met, floor.text) == (True, "0.7 of the floor wanted, 0.84 came: met")
+    assert (times.met, "(mosec)" in times.text, "2.21 came" in times.text) == (True, True, True)
+    assert not latency.met, "a p99 of 30 ms is over a p50 of 10 ms"
+
+
+def test_a_peer_that_did_not_start_is_no_peer_that_was_beaten() -> None:
+    seen = _seen(_row("kshot", 200, 220), _row("mosec", 90, 0))
+    assert [verdict.met for verdict in network_verdicts(seen)] == [True, False]
 
 
 def test_answers_of_all_contestants_are_read_in_the_order_of_the_classes() -> None:
