@@ -147,7 +147,10 @@ def test_a_reader_that_leaves_early_is_no_traceback_and_no_bar_is_drawn_off_a_te
     assert "\x1b" not in done.stderr, "what is drawn anew belongs to a terminal"
 
 
-def test_a_file_that_is_no_picture_is_told_and_the_others_are_answered(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_told_and_the_others_are_answered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no path is broken into lines
     (tmp_path / "broken[1].png").write_bytes(b"no picture")
     good, archive = folder / "new" / "00.png", shutil.make_archive(str(tmp_path / "more"), "zip", folder / "new")
     queries = ("--queries", str(tmp_path / "broken[1].png"), "--queries", str(good), "--queries", archive)
