@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.load import Seen
 from benchmarks.overload import kinds, load
 from benchmarks.photo_request import photos
 from service.demo import running_service
@@ -54,21 +55,23 @@ def measure(client: httpx.Client, create: Callable[[], None], *, rate: float) ->
     create()
     creation_alone_seconds = time.monotonic() - began
     alone = load(client, small, rate=rate, seconds=5)
-    seen: dict[str, Any] = {}
+    seen: list[Seen] = []
     seconds = min(LONGEST_SECONDS, 2 * creation_alone_seconds + 3)
-    calls = threading.Thread(target=lambda: seen.update(load(client, small, rate=rate, seconds=seconds)))
+    calls = threading.Thread(target=lambda: seen.append(load(client, small, rate=rate, seconds=seconds)))
     calls.start()
     time.sleep(1.5)
     began = time.monotonic()
     create()
     ended = time.monotonic()
     calls.join()
-    during = [each for each, due in zip(seen["good_seconds"], seen["good_due"], strict=True) if began <= due <= ended]
+    (calls_seen,) = seen
+    pairs = zip(calls_seen.good_seconds, calls_seen.good_due, strict=True)
+    during = [each for each, due in pairs if began <= due <= ended]
     return {
-        "alone_ms": _percentiles(alone["good_seconds"]),
+        "alone_ms": _percentiles(alone.good_seconds),
         "during_ms": _percentiles(during),
         "calls": len(during),
-        "refused": seen["shed"] + sum(seen["wrong"].values()),
+        "refused": calls_seen.shed + sum(calls_seen.wrong.values()),
         "creation_alone_seconds": creation_alone_seconds,
         "creation_seconds": ended - began,
     }

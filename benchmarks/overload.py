@@ -1,14 +1,10 @@
 """Ten times the capacity that was measured just before, open loop: `make bench-overload`."""
 
-import base64
 import json
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -16,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.generating import generate
+from benchmarks.load import Seen
 from benchmarks.photo_request import photos
 from service.demo import running_service
 from service.demo_calls import jpeg
-
-_LOAD = Path(__file__).with_name("load.py")
 
 
 class Kind(NamedTuple):
@@ -88,7 +84,7 @@ def measure(client: httpx.Client, kind: Kind, *, seconds: float, times: float) -
     """Capacity, overload, and how it is five seconds after."""
     load(client, kind, clients=kind.clients, seconds=3)
     calm = load(client, kind, clients=kind.clients, seconds=max(10, seconds / 5))
-    capacity = len(calm["good_seconds"]) / calm["seconds"]
+    capacity = len(calm.good_seconds) / calm.seconds
     over, live = threading.Event(), list[float]()
     watcher = threading.Thread(target=watch, args=(str(client.base_url), over, live))
     watcher.start()
@@ -97,21 +93,21 @@ def measure(client: httpx.Client, kind: Kind, *, seconds: float, times: float) -
     watcher.join()
     time.sleep(5)
     after = load(client, kind, clients=kind.clients, seconds=max(5, seconds / 10))
-    p99, stormy_p99, after_p99 = (float(np.percentile(each["good_seconds"], 99)) for each in (calm, stormy, after))
+    p99, stormy_p99, after_p99 = (float(np.percentile(each.good_seconds, 99)) for each in (calm, stormy, after))
     row: dict[str, Any] = {
         "kind": kind.name,
         "capacity_per_second": capacity,
         "asked_per_second": times * capacity,
-        "goodput": len(stormy["good_seconds"]) / stormy["seconds"] / capacity,
-        "shed": stormy["shed"],
-        "wrong": stormy["wrong"],
-        "not_sent": stormy["not_sent"],
+        "goodput": len(stormy.good_seconds) / stormy.seconds / capacity,
+        "shed": stormy.shed,
+        "wrong": stormy.wrong,
+        "not_sent": stormy.not_sent,
         "live_max_seconds": max(live),
         "p99_seconds": p99,
         "p99_over": stormy_p99 / p99,
-        "after": len(after["good_seconds"]) / after["seconds"] / capacity,
+        "after": len(after.good_seconds) / after.seconds / capacity,
         "p99_after": after_p99 / p99,
-        "generator_cores": stormy["cpu_seconds"] / stormy["seconds"],
+        "generator_cores": stormy.cpu_seconds / stormy.seconds,
     }
     row["broken"] = broken(row, kind)
     return row
@@ -129,16 +125,10 @@ def broken(row: dict[str, Any], kind: Kind) -> list[str]:
     return [promise for promise, kept in promises.items() if not kept]
 
 
-def load(client: httpx.Client, kind: Kind, **plan: Any) -> dict[str, Any]:
+def load(client: httpx.Client, kind: Kind, **plan: float) -> Seen:
     """Run the generator."""
-    address = urlsplit(str(client.base_url))
-    requests = [base64.b64encode(each).decode() for each in kind.requests]
-    plan |= {"host": address.hostname, "port": address.port, "requests": requests}
-    done = subprocess.run(
-        [sys.executable, str(_LOAD)], input=json.dumps(plan), capture_output=True, text=True, check=True
-    )
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    base = client.base_url
+    return generate(base.host, base.port or 80, kind.requests, **plan)
 
 
 def watch(url: str, over: threading.Event, seconds: list[float]) -> None:

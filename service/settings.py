@@ -96,6 +96,15 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     request_seconds: float | None = Field(default=None, gt=0, description="short for the limit of that name")
 
+    @classmethod
+    def given(cls, **values: Any) -> Self:
+        """Those of the environment, but for the values that are not None: a command's options.
+
+        Raises:
+            ValidationError: one cannot be.
+        """
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
     @model_validator(mode="after")
     def _short(self) -> Self:
         if self.request_seconds is not None:

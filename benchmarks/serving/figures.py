@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from benchmarks.load import Seen
+
 
 class Quartiles(NamedTuple):
     """Of figures round by round."""
@@ -58,18 +60,17 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Quarti
     return quartiles([above / below if below else math.inf for above, below in pairs])
 
 
-def cell(seen: dict[str, object]) -> Cell:
-    """Out of what `benchmarks/load.py` wrote."""
-    seconds, good = float(seen["seconds"]), sorted(seen["good_seconds"])  # type: ignore[arg-type,call-overload]
-    bad = int(seen["shed"]) + int(seen["not_sent"]) + sum(seen["wrong"].values())  # type: ignore[attr-defined,call-overload]
+def cell(seen: Seen) -> Cell:
+    """Out of what `benchmarks/load.py` saw."""
+    good, bad = sorted(seen.good_seconds), seen.shed + seen.not_sent + sum(seen.wrong.values())
     asked = len(good) + bad
     return Cell(
-        per_second=len(good) / seconds,
+        per_second=len(good) / seen.seconds,
         p50=1000 * percentile(good, 50),
         p90=1000 * percentile(good, 90),
         p99=1000 * percentile(good, 99),
         errors=bad / asked if asked else 0.0,
-        generator_cores=float(seen["cpu_seconds"]) / seconds,  # type: ignore[arg-type]
+        generator_cores=seen.cpu_seconds / seen.seconds,
     )
 
 

@@ -83,8 +83,7 @@ def _from_store(
     from service.exporting import portable_of
     from service.settings import Settings
 
-    given = {"models_dir": models_dir, "data_dir": data_dir}
-    settings = Settings(**{name: path for name, path in given.items() if path is not None})  # type: ignore[arg-type]
+    settings = Settings.given(models_dir=models_dir, data_dir=data_dir)
     _check_there(settings)
     stored = with_database(data_dir, lambda database: _read(database, settings, classifier, tenant))
     model = checkpoint.load(settings.models_dir / stored.classifier.model)

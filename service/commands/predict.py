@@ -62,11 +62,12 @@ def predict(
     from meta_core.picture_files import files_of
     from service import predicting
     from service.commands.predictions import Csv, Json, Table
+    from service.settings import Settings
 
     with explained():
         if as_csv and as_json:
             raise ValueError("--csv and --json came together; expected one of them")
-        settings = _settings(device, models_dir)
+        settings = Settings.given(device=device, models_dir=models_dir)
         torch.set_num_threads(settings.threads)
         with files_of(queries) as files, bars() as advance:
             if not files:
@@ -86,14 +87,6 @@ def predict(
     if bad:
         typer.echo(f"{bad} of {len(files)} files could not be classified", err=True)
         raise typer.Exit(1)
-
-
-def _settings(device: str | None, models_dir: Path | None) -> "Settings":
-    """Those of the environment, but for what was given."""
-    from service.settings import Settings
-
-    given = {"device": device, "models_dir": models_dir}
-    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _adapted(

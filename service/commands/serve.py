@@ -43,9 +43,8 @@ def serve(
     from service import logs
     from service.settings import Settings
 
-    given = {"host": host, "port": port, "models_dir": models_dir, "data_dir": data_dir, "device": device}
     with explained():
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = Settings.given(host=host, port=port, models_dir=models_dir, data_dir=data_dir, device=device)
         logs.configure(style=settings.log_format, level=settings.log_level)
         if supervise:
             raise typer.Exit(_supervised())

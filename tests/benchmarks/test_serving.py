@@ -6,6 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks import load
 from benchmarks.serving import wire
 from benchmarks.serving.agreeing import Disagreement, largest_difference
 from benchmarks.serving.contestants import Contestant
@@ -45,14 +46,14 @@ def test_percentiles_are_values_that_came() -> None:
 
 
 def test_a_cell_counts_everything_that_was_not_answered_as_an_error() -> None:
-    seen = {
-        "good_seconds": [0.02, 0.01, 0.03, 0.5],
-        "shed": 1,
-        "wrong": {"500": 1, "TimeoutError": 1},
-        "not_sent": 1,
-        "seconds": 2.0,
-        "cpu_seconds": 0.5,
-    }
+    seen = load.Seen(
+        good_seconds=[0.02, 0.01, 0.03, 0.5],
+        shed=1,
+        wrong={"500": 1, "TimeoutError": 1},
+        not_sent=1,
+        seconds=2.0,
+        cpu_seconds=0.5,
+    )
     found = cell(seen)
     assert found.per_second == 2
     assert (found.p50, found.p99) == (20, 500)
