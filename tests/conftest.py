@@ -1,6 +1,7 @@
 """What every test may use; a test that needs the real data or a GPU says so with its marker."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("there is no CUDA device")
     if item.get_closest_marker("data") and not DATA.is_dir():
         pytest.skip(f"the real data is not at {DATA}; set KSHOT_TEST_DATA to where it is")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_again() -> Iterator[None]:
+    """A command called in this process sets its own number for all of it; with another, sums round otherwise."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
