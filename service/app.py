@@ -184,7 +184,6 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
                 Lane.CLASSIFY: limits.classify_waiting_seconds,
             },
             max_seconds=limits.request_seconds,
-            threads=settings.threads,
             metrics=metrics,
             encoded=EncodedCache(max_bytes=settings.encoded_cache_bytes),
             on_lost=drain.fail,

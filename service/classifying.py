@@ -17,7 +17,7 @@ from service.choice import Adapted, Candidates, adapt
 from service.classifier import Classifier, Labels
 from service.decoding import Decoded, Encoded
 from service.dependencies import Services, attended, knock_of
-from service.judging import judge
+from service.judging import judged_by
 from service.reporting import nearest_to, references, stored_features
 from service.scheduler import Outcome
 from service.schemas import Classification, ExampleRef, NearestExample
@@ -87,7 +87,7 @@ async def judge_stored(
         outcome = await services.engine.predict(
             served, await services.decoder.stacked(decoded), drop(state), tenant=caller.tenant
         )
-        answers = await services.reporter.run(judge, served, state, outcome, classifier.shots)
+        answers = await judged_by(services.reporter, served, state, outcome, classifier.shots)
         nearest = await _nearest_stored(services, caller, queries, classifier_id, outcome)
         return Judged(classifier, served, outcome, decoded, seconds, Judgement(answers, nearest))
 
@@ -118,7 +118,7 @@ async def classify_once(
         adapted, decoded, seconds = await _once(services, caller, candidates, support, labels, queries, options)
         adapted = await adapted.summarized(services, labels, options)
         state = adapted.outcome.state | adapted.summary
-        answers = await services.reporter.run(judge, adapted.model, state, adapted.outcome, labels.shots)
+        answers = await judged_by(services.reporter, adapted.model, state, adapted.outcome, labels.shots)
         examples = [ExampleRef(example_id=None, index=place, label=label) for place, label in enumerate(support.labels)]
         nearest = await _nearest(services, queries, adapted.outcome, adapted.features, examples)
         return adapted, decoded, seconds, Judgement(answers, nearest)

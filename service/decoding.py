@@ -61,7 +61,10 @@ class Decoder:
 
         try:
             async with asyncio.timeout(self._limits.request_seconds):
-                chunks = await asyncio.gather(*(chunk(start) for start in range(0, len(pictures), _CHUNK)))
+                if len(pictures) <= _CHUNK:  # most requests: without a task of its own
+                    chunks = [await chunk(0)]
+                else:
+                    chunks = await asyncio.gather(*(chunk(start) for start in range(0, len(pictures), _CHUNK)))
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"decoding took over {self._limits.request_seconds:g} s and was dropped; send fewer pictures",

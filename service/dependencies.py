@@ -1,8 +1,8 @@
 """What routes are given: the app's services, and a client that is still there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
@@ -24,6 +24,9 @@ from service.store import Store
 from service.turns import Line, Turns
 
 Result = TypeVar("Result")
+
+_LOOK_SECONDS = 0.05
+"""Until somebody looks whether the client is still there."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Services:
         return None
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # not `def`: FastAPI calls such in another thread
     return cast(Services, request.state.services)
 
 
@@ -76,20 +79,47 @@ async def attended(request: Request, work: Coroutine[Any, Any, Result]) -> Resul
         DeadlineExceeded: it took too long, for the service or for the client.
         Draining: the process ends, and has waited long enough.
     """
-    patience = cast(Patience, request.state.patience)
+    patience, loop = cast(Patience, request.state.patience), asyncio.get_running_loop()
     seconds, too_late = patience.left()
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
-    ending = asyncio.ensure_future(patience.drain.over())
+    timer, reasons = asyncio.timeout(max(0, seconds)), list[ServiceError]()
+
+    def drop(reason: ServiceError) -> None:
+        if not timer.expired():
+            reasons.append(reason)
+            timer.reschedule(loop.time())
+
     try:
-        await asyncio.wait({task, gone, ending}, timeout=max(0, seconds), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        if gone.done():
-            raise ClientLeft("the client hung up before it was answered")
-        raise ending.result() if ending.done() else too_late
+        async with timer:
+            with patience.drain.ends(drop), _client_watched(request, drop):
+                return await work
+    except TimeoutError:
+        if timer.expired():
+            raise (reasons or [too_late])[0] from None
+        raise
+
+
+@contextmanager
+def _client_watched(request: Request, left: Callable[[ClientLeft], None]) -> Iterator[None]:
+    """Call `left` if the client hangs up; most requests are answered before anybody looks."""
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        # The body is read by now, so the one message that is still to come is the disconnection.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left(ClientLeft("the client hung up before it was answered"))
+
+    def look() -> None:
+        nonlocal watching
+        watching = asyncio.ensure_future(watch())
+
+    begin = asyncio.get_running_loop().call_later(_LOOK_SECONDS, look)
+    try:
+        yield
     finally:
-        for waiting in (task, gone, ending):
-            waiting.cancel()
+        begin.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 @asynccontextmanager
@@ -105,12 +135,6 @@ async def in_time(request: Request) -> AsyncIterator[asyncio.Timeout]:
             yield timer
     except TimeoutError as error:
         raise too_late from error
-
-
-async def _hung_up(request: Request) -> None:
-    # The body is read by now, so the one message that is still to come is the disconnection.
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def knock_of(request: Request) -> Knock | None:

@@ -1,8 +1,9 @@
 """How the process ends when it is asked to: what is in flight is finished, within a bound, and nothing new begun."""
 
-import asyncio
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -31,7 +32,7 @@ class Drain:
     def __init__(self, *, notice_seconds: float, max_seconds: float) -> None:
         self._notice_seconds, self._max_seconds = notice_seconds, max_seconds
         self._began: float | None = None
-        self._over = asyncio.Event()
+        self._told: dict[Callable[[Draining], None], None] = {}
         self.in_flight = 0
         self.failed = False
 
@@ -60,16 +61,23 @@ class Drain:
         if self._began is None:
             return False
         if time.monotonic() - self._began >= self._max_seconds:
-            self._over.set()
+            for tell in list(self._told):
+                tell(_unfinished())
             return True
         return (self.failed or self.refuses) and self.in_flight == 0
 
-    async def over(self) -> Draining:
-        """The error of the requests that were not finished when time was up, once it is."""
-        await self._over.wait()
-        return Draining(
-            "the service is shutting down and could not finish this request; ask again", retry_after_seconds=2
-        )
+    @contextmanager
+    def ends(self, tell: Callable[[Draining], None]) -> Iterator[None]:
+        """While a request is worked on: `tell` is called with its error if time is up before it is finished."""
+        self._told[tell] = None
+        try:
+            yield
+        finally:
+            del self._told[tell]
+
+
+def _unfinished() -> Draining:
+    return Draining("the service is shutting down and could not finish this request; ask again", retry_after_seconds=2)
 
 
 class InFlight:

@@ -22,7 +22,7 @@ from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.admission import Admission, Knock, Lane
-from service.encoded import EncodedCache, Recalled, keys_of
+from service.encoded import EncodedCache, Key, Recalled, keys_of
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
@@ -33,6 +33,8 @@ from service.work import Done, finish_aside, work
 logger = logging.getLogger(__name__)
 
 _LONG_NICENESS = 10
+_FEW_BYTES = 2**20
+"""Of pictures that are hashed in a millisecond, sooner than another thread is woken."""
 
 
 class Engine:
@@ -45,7 +47,6 @@ class Engine:
         max_pictures: pictures of all admitted requests; past them a request is refused.
         max_waiting_seconds: a request of that lane that would wait longer is refused; none is if not given.
         max_seconds: a job that took longer is dropped.
-        threads: of one operation of torch on the CPU.
         metrics: are told of every turn and job.
         encoded: pictures that were encoded before; none are kept if not given.
         on_lost: is called when the device failed for good.
@@ -60,7 +61,6 @@ class Engine:
         *,
         max_pictures: int,
         max_seconds: float,
-        threads: int,
         max_waiting_seconds: Mapping[Lane, float] | None = None,
         metrics: Metrics | None = None,
         encoded: EncodedCache | None = None,
@@ -69,8 +69,9 @@ class Engine:
         self._metrics, self._on_lost = metrics or Metrics(), on_lost
         self.encoded = EncodedCache(max_bytes=0) if encoded is None else encoded
         self._scheduler, self._arrived = Scheduler(), asyncio.Event()
-        # A thread that is new to torch takes over whatever number another thread set last: each sets its own.
-        self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(threads,))
+        # One core: its operations are small, and a second thread of torch would spin while it waits for its part. A
+        # thread that is new to torch takes over whatever number another thread set last: each sets its own.
+        self._thread = ThreadPoolExecutor(1, "device", initializer=torch.set_num_threads, initargs=(1,))
         self._long = ThreadPoolExecutor(1, "long", initializer=_stand_back)
         self._aside: set[asyncio.Task[None]] = set()
         self._max_seconds = max_seconds
@@ -169,7 +170,7 @@ class Engine:
         """Encode only what the tenant has not sent before."""
         if tenant is None or not self.encoded.max_bytes or not asked.model.learner.encodes or not len(asked.pictures):
             return await self._submit(asked)
-        recalled = self.encoded.find(await asyncio.to_thread(keys_of, tenant, asked.model, asked.pictures))
+        recalled = self.encoded.find(await _hashed(tenant, asked))
         before = 0 if asked.kept is None else len(asked.kept)
         if not recalled.known:
             outcome = await self._submit(asked)
@@ -279,6 +280,12 @@ class _Asked(NamedTuple):
     state: State | None
     options: AdaptOptions
     kept: Tensor | None
+
+
+async def _hashed(tenant: str, asked: _Asked) -> list[Key]:
+    if asked.pictures.nbytes <= _FEW_BYTES:
+        return keys_of(tenant, asked.model, asked.pictures)
+    return await asyncio.to_thread(keys_of, tenant, asked.model, asked.pictures)
 
 
 def _without(asked: _Asked, recalled: Recalled) -> _Asked:

@@ -11,8 +11,12 @@ from meta_core.episode import State, SupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.leave_one_out import has_classmates, leave_one_out
 from meta_core.support_summary import judged, summarize
+from service.reporting import Reporter
 from service.scheduler import Outcome
 from service.served import ServedModel
+
+_FEW = 64
+"""Queries times labels: half a millisecond by a calibrated model."""
 
 
 def summary_of(
@@ -41,6 +45,15 @@ def summary_of(
             logits = leave_one_out(model.learner, support, options=options).cpu()
         summary = summarize(model.learner, support, options=options, left_out=logits.to(device))
     return logits, {name: tensor.cpu() for name, tensor in summary.items()}
+
+
+async def judged_by(
+    reporter: Reporter, model: ServedModel, state: State, outcome: Outcome, shots: Sequence[int]
+) -> Answers:
+    """`judge`, in a thread where it may take long; few queries are judged sooner than they are handed over."""
+    if len(outcome.query_features) * len(shots) <= _FEW:
+        return judge(model, state, outcome, shots)
+    return await reporter.run(judge, model, state, outcome, shots)
 
 
 def judge(model: ServedModel, state: State, outcome: Outcome, shots: Sequence[int]) -> Answers:
