@@ -54,7 +54,7 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
-	$(BIN)/python benchmarks/training.py $(ARGS)
+	$(BIN)/python benchmarks/maml_training.py $(ARGS)
 
 bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (40 minutes; ARGS='--only mosec --rounds 1')
 	$(BIN)/python -m benchmarks.serving $(ARGS)

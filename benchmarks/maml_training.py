@@ -30,12 +30,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from maml_step import arithmetic, environments, inputs
-from maml_step.processes import Process
+from maml_step import arithmetic, inputs
 from maml_step.settings import Settings, Weights
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from stepping import environments
+from stepping.comparing import processor, quartiles, relative
+from stepping.processes import Process
 
 OURS = "kshot"
 PEERS = {"higher": ["higher"], "torchopt": ["torchopt"], "torchopt_functional": ["torchopt"]}
@@ -91,8 +93,9 @@ def main(
             name: stack.enter_context(
                 Process(
                     name,
-                    Path(sys.executable) if name == OURS else python,
-                    folder / "inputs.safetensors",
+                    package="maml_step",
+                    python=Path(sys.executable) if name == OURS else python,
+                    file=folder / "inputs.safetensors",
                     cores=cores,
                     keep_memory=keep_memory,
                 )
@@ -122,17 +125,11 @@ def _about(processes: dict[str, Process], pictures: str, *, tasks: int, cores: i
     flops = 2 * size**3 / processes[OURS].ask("multiply", size=size, threads=cores)["seconds"]
     named = ", ".join(f"{name} {number}" for name, number in versions.items())
     what = (
-        f"{named}; {_processor()}, {cores} cores\n{tasks} tasks of {pictures}; "
+        f"{named}; {processor()}, {cores} cores\n{tasks} tasks of {pictures}; "
         f"sgemm {flops / 1e9:.0f} GFLOP/s; a step is {arithmetic.step_flop(tasks) / 1e9:.0f} GFLOP, "
         f"{arithmetic.step_flop(tasks) / flops * 1e3:.0f} ms at that speed"
     )
     return {"what": what, "versions": versions, "pictures": pictures, "sgemm": flops, "tasks": tasks, "cores": cores}
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _measure(processes: dict[str, Process], base: Settings, *, rounds: int, figures: dict[str, Any]) -> dict[str, Any]:
@@ -151,8 +148,8 @@ def _measure(processes: dict[str, Process], base: Settings, *, rounds: int, figu
     ]
     for row in more:
         _time([replace(rows[0], seconds=[], beside=[]), row], max(3, rounds // 3))
-    exact = processes[OURS].gradient(replace(base, **QUICK))
-    differences["bf16"] = {OURS: relative(processes[OURS].gradient(more[-1].settings), exact)}
+    exact = _gradient(processes[OURS], replace(base, **QUICK))
+    differences["bf16"] = {OURS: relative(_gradient(processes[OURS], more[-1].settings), exact)}
     out.print(_table(base.norm, [*rows, *more], figures))
     out.print(_differences(differences), highlight=False)
     return {
@@ -175,7 +172,7 @@ def _compare(processes: dict[str, Process], base: Settings) -> dict[str, dict[st
         settings = replace(base, dtype=dtype, tasks=2 if dtype == "float64" else base.tasks)
         err.print(f"comparing {base.norm} norm's meta-gradients in {dtype}", style="dim")
         gradients = {
-            name: process.gradient(replace(settings, contestant=name, **(QUICK if name == OURS else {})))
+            name: _gradient(process, replace(settings, contestant=name, **(QUICK if name == OURS else {})))
             for name, process in processes.items()
         }
         first = gradients[next(iter(PEERS))]
@@ -185,12 +182,10 @@ def _compare(processes: dict[str, Process], base: Settings) -> dict[str, dict[st
     return found
 
 
-def relative(gradient: Weights, reference: Weights) -> float:
-    """|a − b| / |b| over all weights together."""
-    if gradient.keys() != reference.keys():
-        raise SystemExit(f"gradients of different weights: {sorted(gradient.keys() ^ reference.keys())}")
-    off = sum(float((gradient[name] - value).square().sum()) for name, value in reference.items())
-    return float((off / sum(float(value.square().sum()) for value in reference.values())) ** 0.5)
+def _gradient(process: Process, settings: Settings) -> Weights:
+    process.become(settings)
+    process.seconds()
+    return process.tell("gradient")
 
 
 def _fastest(process: Process, base: Settings, name: str, progress: Progress) -> Settings:
@@ -239,14 +234,6 @@ def _time(rows: list[Row], rounds: int) -> None:
                 progress.advance(bar)
     for row in rows:
         row.beside = rows[0].seconds
-
-
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The lower, the median, the upper."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return lower, middle, upper
 
 
 def _table(norm: str, rows: list[Row], figures: dict[str, Any]) -> Table:

@@ -85,6 +85,31 @@ class Training(_Strict):
     torch: str
 
 
+class Beside(_Strict):
+    """Accuracy of a model in reduced precision and of the one it was made of, on the same episodes, percent."""
+
+    ways: int
+    shots: int
+    queries: int = Field(description="a class")
+    episodes: int
+    accuracy: float
+    fp32: float
+    difference: float = Field(description="mean of the episodes' differences")
+    ci95: float = Field(description="half width of the 95 % confidence interval of the difference")
+
+
+class Reduced(_Strict):
+    """What computing in fewer bits does to a model's answers."""
+
+    of: str = Field(description="the model it was made of, and its version")
+    data: str
+    pictures: int = Field(description="that the layers' ranges were taken from; the comparison is on others")
+    feature_error: float = Field(description="relative L2 difference of the features")
+    same_answers: float = Field(description="percent of queries with the same likeliest label")
+    probability_difference: float = Field(description="mean over queries and labels, before calibration")
+    beside: list[Beside]
+
+
 class Card(_Strict):
     """`card.json`."""
 
@@ -98,7 +123,8 @@ class Card(_Strict):
     input: InputSpec
     features: tuple[int, ...] = Field(description="shape of one encoded example")
     state_bytes: StateSize
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "int8"] = Field(default="fp32", description="of the encoder; heads are fp32")
+    reduced: Reduced | None = Field(default=None, description="what less than fp32 changes; null for fp32")
     adapt: dict[str, tuple[float, float]] = Field(
         default={}, description="options that a request may set, each with its limits"
     )
@@ -118,7 +144,7 @@ class Card(_Strict):
 def card_text(card: Card) -> str:
     """The card for people: `README.md` of the model's folder, in Markdown."""
     parts = [f"# {card.name} {card.version}", card.description.strip(), _facts(card), _accuracies(card)]
-    parts += [*_calibration(card.calibration), _origin(card)]
+    parts += [*_reduced(card.reduced), *_calibration(card.calibration), _origin(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -136,6 +162,7 @@ def _facts(card: Card) -> str:
             f"- Backbone: `{card.backbone.name}` {card.backbone.options or ''}".rstrip(),
             f"- Input: {spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}",
             f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
+            *([] if card.precision == "fp32" else [f"- Precision of the encoder: {card.precision}"]),
             f"- Licence: {card.licence}",
             *([] if card.calibration else ["- Calibration: none; probabilities are the learner's own softmax"]),
         ]
@@ -167,6 +194,28 @@ def _novelty(card: Card) -> str:
     if card.origin is None:
         return "classes never trained on"
     return f"classes that {'' if card.training is None else 'meta-training never saw and '}pretraining may have seen"
+
+
+def _reduced(reduced: Reduced | None) -> list[str]:
+    if reduced is None:
+        return []
+    lines = [
+        "## Precision",
+        "",
+        f"The encoder of {reduced.of} in 8-bit integers, their ranges taken from {reduced.pictures} pictures of",
+        f"{reduced.data}. On the others its features are {100 * reduced.feature_error:.1f} % away (L2),",
+        f"{reduced.same_answers:.1f} % of the answers are the same, and a probability differs by",
+        f"{reduced.probability_difference:.3f} on average. On the",
+        "same episodes, percent, with the 95 % confidence interval of the difference:",
+        "",
+        "| ways | shots | 8-bit | fp32 | difference |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    rows = [
+        f"| {row.ways} | {row.shots} | {row.accuracy:.2f} | {row.fp32:.2f} | {row.difference:+.2f} ± {row.ci95:.2f} |"
+        for row in reduced.beside
+    ]
+    return ["\n".join(lines + rows)]
 
 
 def _calibration(calibration: Calibration | None) -> list[str]:

@@ -17,6 +17,7 @@ from meta_core.episode import SupportSet
 from meta_core.errors import InvalidCheckpoint, UnknownName
 from meta_core.export import export_encoder
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.onnx_backbone import OnnxBackbone
 from meta_core.preprocess import InputSpec
 from meta_core.registry import BACKBONES, LEARNERS
 
@@ -46,6 +47,16 @@ def build_learner(learner: Part, backbone: Part, spec: InputSpec) -> Learner:
     """
     network = BACKBONES.build(backbone.name, input_shape=spec.shape, **backbone.options)
     built: Learner = LEARNERS.build(learner.name, backbone=network, **learner.options)
+    return built
+
+
+def around(encoder: Path, learner: Part) -> Learner:
+    """A learner with fresh weights around a graph that encodes.
+
+    Raises:
+        UnknownName: no such learner, or options it does not take.
+    """
+    built: Learner = LEARNERS.build(learner.name, backbone=OnnxBackbone(encoder), **learner.options)
     return built
 
 
@@ -83,6 +94,7 @@ def save(
     description: dict[str, Any],
     extra: dict[str, bytes] | None = None,
     half: bool = False,
+    encoder: Path | None = None,
 ) -> Card:
     """Write a checkpoint; the folder appears complete or, if anything fails, not at all.
 
@@ -92,6 +104,7 @@ def save(
         description: the card's fields but those that are measured or computed here.
         extra: further files by name, such as pictures that the README shows.
         half: whether to round the weights to half precision and store them so; computing stays in float32.
+        encoder: the graph that the learner's backbone runs, where it is no network of torch's.
     """
     draft = folder.with_name(f".{folder.name}.draft.tmp")
     shutil.rmtree(draft, ignore_errors=True)
@@ -101,7 +114,10 @@ def save(
     if half:
         round_to_half(learner)
     _write_weights(draft / WEIGHTS, learner, name=description["name"], half=half)
-    export_encoder(learner, spec, draft / ENCODER)
+    if encoder is None:
+        export_encoder(learner, spec, draft / ENCODER)
+    else:
+        shutil.copy(encoder, draft / ENCODER)
     features = feature_shape(learner, spec)
     card = Card(
         **description,
@@ -136,7 +152,11 @@ def load(folder: Path) -> Model:
     for name in (WEIGHTS, ENCODER):
         _check_hash(folder / name, card.files.get(name))
     try:
-        learner = build_learner(card.learner, card.backbone, card.input)
+        learner = (
+            build_learner(card.learner, card.backbone, card.input)
+            if card.precision == "fp32"
+            else around(folder / ENCODER, card.learner)
+        )
         learner.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         features = feature_shape(learner.eval(), card.input)
     except (UnknownName, SafetensorError, RuntimeError) as error:

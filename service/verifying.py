@@ -76,11 +76,18 @@ def _run(folder: Path, *, device: str, threads: int) -> Iterator[Step]:
     try:
         yield Step("forward", "ok", f"encodes, adapts and predicts on {served.encoder.runtime}")
         if isinstance(served.encoder, OnnxEncoder):
-            yield Step("onnx", "ok", f"features as torch's but for {compare(served):.0e} of the largest")
+            yield Step("onnx", "ok", _encoder(served))
     except MetaCoreError as error:
         yield Step("onnx", "wrong", str(error))
     finally:
         served.close()
+
+
+def _encoder(served: ServedModel) -> str:
+    difference, reduced = compare(served), served.card.reduced
+    if reduced is None:
+        return f"features as torch's but for {difference:.0e} of the largest"
+    return f"8-bit integers; by its card {100 * reduced.feature_error:.1f} % from the features of {reduced.of}"
 
 
 def _calibration(card: Card) -> Step:

@@ -1,3 +1,3 @@
-"""The parts of `benchmarks/training.py`. `settings`, `network`, `worker` and `with_*` run in the peers' environments
-too, so that they import no more than torch and safetensors there.
+"""The parts of `benchmarks/maml_training.py`. `settings`, `network` and `with_*` run in the peers' environment too, so
+that they import no more than torch and safetensors there.
 """

@@ -1,16 +1,14 @@
 """The initial weights and the tasks, the same for every contestant, as one safetensors file."""
 
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from stepping.pictures import omniglot
 from torch import Tensor, nn
 
 from maml_step.settings import QUERIES, SHOTS, SIDE, WAYS, WIDTH
 from meta_core.backbones import conv4
-from meta_core.datasets import read_pictures
-from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec
 from meta_core.tasks.pictures import PictureTaskOptions, PictureTasks
 
@@ -25,7 +23,7 @@ def write(file: Path, *, tasks: int, seed: int) -> str:
         tasks: how many.
         seed: of the weights and of the draw.
     """
-    pictures = _pictures()
+    pictures = omniglot(SPEC, of_a_class=SHOTS + QUERIES)
     options = PictureTaskOptions(ways=(WAYS, WAYS), shots=(SHOTS, SHOTS), queries=QUERIES)
     source = PictureTasks(pictures, spec=SPEC, options=options)
     episode = source.sample(tasks, torch.Generator().manual_seed(seed))
@@ -55,30 +53,3 @@ def _weights(seed: int) -> dict[str, Tensor]:
             features = backbone.eval()(torch.zeros(1, 1, SIDE, SIDE)).shape[1]
         head = nn.Linear(features, WAYS)
     return dict(backbone.named_parameters()) | {f"head.{name}": row for name, row in head.named_parameters()}
-
-
-def _pictures() -> Pictures:
-    folder = Path(os.environ.get("KSHOT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    file = folder / "omniglot_28_u8.npz"
-    return read_pictures(file, SPEC, split="background") if file.exists() else _made_up()
-
-
-def _made_up(classes: int = 64) -> Pictures:
-    """Thick random strokes on paper: each class one drawing, each picture that drawing shifted."""
-    generator, count = torch.Generator().manual_seed(0), SHOTS + QUERIES
-    coarse = torch.rand(classes, 1, 7, 7, generator=generator)
-    drawings = nn.functional.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear") > 0.62
-    shifts = torch.randint(-3, 4, (classes, count, 2), generator=generator).tolist()
-    images = [
-        torch.roll(drawing, shift, dims=(-2, -1))
-        for drawing, own in zip(drawings, shifts, strict=True)
-        for shift in own
-    ]
-    names = tuple(f"drawing {number}" for number in range(classes))
-    return Pictures(
-        images=torch.stack(images).to(torch.uint8) * 255,
-        labels=torch.arange(classes).repeat_interleave(count),
-        classes=names,
-        groups=names,
-        source="made-up drawings",
-    )

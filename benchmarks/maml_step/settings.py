@@ -1,7 +1,8 @@
 """What a contestant is asked to compute, and how."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -73,16 +74,6 @@ class Tasks(NamedTuple):
         return found._replace(support=support, query=query)
 
 
-class Contestant(Protocol):
-    """Made by `build(settings, weights, tasks)` of its module."""
-
-    def step(self) -> None:
-        """Compute the meta-gradient: of the tasks' mean query loss with respect to the initial weights."""
-
-    def gradient(self) -> Weights:
-        """What the last step found."""
-
-
 def with_nhwc_strides(pictures: Tensor) -> Tensor:
     """(…, 1, H, W) with the strides of channels last.
 
@@ -104,6 +95,11 @@ def weights_of(tensors: Weights, settings: Settings) -> Weights:
     }
 
 
-def from_message(message: dict[str, Any]) -> Settings:
-    """Settings as they come through a pipe."""
-    return Settings(**message)
+def builder(contestant: Callable[[Settings, Weights, Tasks], Any]) -> Callable[[dict[str, Any], Weights], Any]:
+    """What `stepping.worker` makes a contestant by: of settings as they come through a pipe, and the file's tensors."""
+
+    def build(message: dict[str, Any], tensors: Weights) -> Any:
+        settings = Settings(**message)
+        return contestant(settings, weights_of(tensors, settings), Tasks.of(tensors, settings))
+
+    return build

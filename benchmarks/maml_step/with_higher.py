@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml_step.network import gradients_of, plain
-from maml_step.settings import INNER_RATE, Settings, Tasks, Weights
+from maml_step.settings import INNER_RATE, Settings, Tasks, Weights, builder
 
 
 class Higher:
@@ -24,7 +24,7 @@ class Higher:
         self._inner = torch.optim.SGD(self._network.parameters(), lr=INNER_RATE)
 
     def step(self) -> None:
-        """As `Contestant.step`."""
+        """As `stepping.worker.Contestant.step`."""
         self._network.zero_grad()
         losses = []
         for support, support_labels, query, query_labels in zip(*self._tasks, strict=True):
@@ -37,7 +37,7 @@ class Higher:
             torch.stack(losses).sum().backward()
 
     def gradient(self) -> Weights:
-        """As `Contestant.gradient`."""
+        """As `stepping.worker.Contestant.gradient`."""
         return gradients_of(self._network)
 
     def _task_loss(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> Tensor:
@@ -47,4 +47,4 @@ class Higher:
         return loss
 
 
-build = Higher
+build = builder(Higher)

@@ -7,7 +7,7 @@ everybody here, starts from ordinary rows and moves every layer.
 import torch
 from torch import Tensor, nn
 
-from maml_step.settings import INNER_RATE, SIDE, WAYS, WIDTH, Settings, Tasks, Weights
+from maml_step.settings import INNER_RATE, SIDE, WAYS, WIDTH, Settings, Tasks, Weights, builder
 from meta_core import heads
 from meta_core.backbones import conv4
 from meta_core.episode import Episode, QuerySet, SupportSet
@@ -60,7 +60,7 @@ class Kshot:
         self._workers = Workers(self._learner, count=settings.threads)
 
     def step(self) -> None:
-        """As `Contestant.step`."""
+        """As `stepping.worker.Contestant.step`."""
         meta_gradient(
             self._learner,
             self._episode,
@@ -72,7 +72,7 @@ class Kshot:
         )
 
     def gradient(self) -> Weights:
-        """As `Contestant.gradient`."""
+        """As `stepping.worker.Contestant.gradient`."""
         named = self._learner.named_parameters()
         return {name.removeprefix("backbone."): weight.grad for name, weight in named if weight.grad is not None}
 
@@ -111,4 +111,4 @@ def _episode(tasks: Tasks) -> Episode:
     )
 
 
-build = Kshot
+build = builder(Kshot)

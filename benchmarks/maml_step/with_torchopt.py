@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml_step.network import gradients_of, plain
-from maml_step.settings import INNER_RATE, Settings, Tasks, Weights
+from maml_step.settings import INNER_RATE, Settings, Tasks, Weights, builder
 
 
 class TorchOpt:
@@ -25,7 +25,7 @@ class TorchOpt:
         self._inner = torchopt.MetaSGD(self._network, lr=INNER_RATE)
 
     def step(self) -> None:
-        """As `Contestant.step`."""
+        """As `stepping.worker.Contestant.step`."""
         for parameter in self._parameters:
             parameter.grad = None
         start = torchopt.extract_state_dict(self._network, by="reference", detach_buffers=True)
@@ -43,7 +43,7 @@ class TorchOpt:
             torch.stack(losses).sum().backward()
 
     def gradient(self) -> Weights:
-        """As `Contestant.gradient`."""
+        """As `stepping.worker.Contestant.gradient`."""
         return gradients_of(self._network)
 
     def _task_loss(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> Tensor:
@@ -51,4 +51,4 @@ class TorchOpt:
         return functional.cross_entropy(self._network(query), query_labels)
 
 
-build = TorchOpt
+build = builder(TorchOpt)

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from maml_step.network import gradients_of, plain
-from maml_step.settings import INNER_RATE, Settings, Tasks, Weights
+from maml_step.settings import INNER_RATE, Settings, Tasks, Weights, builder
 
 
 class FunctionalTorchOpt:
@@ -25,7 +25,7 @@ class FunctionalTorchOpt:
         self._inner = torchopt.sgd(lr=INNER_RATE)
 
     def step(self) -> None:
-        """As `Contestant.step`."""
+        """As `stepping.worker.Contestant.step`."""
         self._network.zero_grad()
         losses = []
         for support, support_labels, query, query_labels in zip(*self._tasks, strict=True):
@@ -38,7 +38,7 @@ class FunctionalTorchOpt:
             torch.stack(losses).sum().backward()
 
     def gradient(self) -> Weights:
-        """As `Contestant.gradient`."""
+        """As `stepping.worker.Contestant.gradient`."""
         return gradients_of(self._network)
 
     def _task_loss(self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor) -> Tensor:
@@ -52,4 +52,4 @@ class FunctionalTorchOpt:
         return functional.cross_entropy(logits, query_labels)
 
 
-build = FunctionalTorchOpt
+build = builder(FunctionalTorchOpt)

@@ -20,16 +20,18 @@ def peers_python(console: Console) -> Path:
         console: where to say what is done.
     """
     folder = FOLDER / "peers"
-    torch = f"torch=={Version(version('torch')).public}"
-    content = f"{sys.version}\n{torch}\n{WANTED.read_text()}"
+    torch = [f"{name}=={Version(version(name)).public}" for name in ("torch", "torchvision")]
+    content = "\n".join([sys.version, *torch, WANTED.read_text()])
     stamp, python = folder / "made_of.txt", folder / "bin" / "python"
     if stamp.exists() and stamp.read_text() == content:
         return python
-    console.print(f"Making the peers' environment {folder}: {torch} and {WANTED.name} (a few minutes, about 6 GB)")
+    console.print(
+        f"Making the peers' environment {folder}: {' '.join(torch)} and {WANTED.name} (a few minutes, about 6 GB)"
+    )
     if folder.exists():
         shutil.rmtree(folder)
     _run(console, sys.executable, "-m", "venv", folder)
-    _run(console, python, "-m", "pip", "install", "--quiet", torch, "-r", WANTED)
+    _run(console, python, "-m", "pip", "install", "--quiet", *torch, "-r", WANTED)
     stamp.write_text(content)
     return python
 

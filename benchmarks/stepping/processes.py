@@ -7,15 +7,18 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file
-
-from maml_step.settings import Settings, Weights
+from torch import Tensor
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_ARENA_MAX": "1"}
 """glibc keeps the memory of large tensors instead of giving it back and having it zeroed again, page by page: for every
 contestant alike, and worth about a tenth to each."""
+
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class WorkerFailed(Exception):
@@ -27,17 +30,18 @@ class Process:
 
     Args:
         name: the contestant's.
+        package: of the contestants' modules.
         python: interpreter of its environment.
-        file: initial weights and tasks.
+        file: of the tensors that all are given.
         cores: how many processor cores it may run on, the same for all.
         keep_memory: set `MALLOC`.
     """
 
-    def __init__(self, name: str, python: Path, file: Path, *, cores: int, keep_memory: bool) -> None:
+    def __init__(self, name: str, *, package: str, python: Path, file: Path, cores: int, keep_memory: bool) -> None:
         self.name = name
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [python, "-m", "maml_step.worker", file, str(cores)],
+            [python, "-m", "stepping.worker", package, file, str(cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -74,7 +78,7 @@ class Process:
             raise WorkerFailed(f"{self.name}: {answer['error']}")
         return answer
 
-    def become(self, settings: Settings) -> None:
+    def become(self, settings: "DataclassInstance") -> None:
         """Compute by these settings from now on."""
         self.ask("set", settings=asdict(settings))
 
@@ -82,11 +86,9 @@ class Process:
         """Wall time of one step."""
         return float(self.ask("step")["seconds"])
 
-    def gradient(self, settings: Settings) -> Weights:
-        """The meta-gradient by these settings, in float64."""
-        self.become(settings)
-        self.seconds()
+    def tell(self, what: str) -> dict[str, Tensor]:
+        """What the contestant's method of that name returns, in float64."""
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "gradient.safetensors"
-            self.ask("gradient", file=str(file))
+            file = Path(folder) / "told.safetensors"
+            self.ask("tell", what=what, file=str(file))
             return {name: value.double() for name, value in load_file(file).items()}

@@ -1,8 +1,9 @@
 """One contestant's process: waits for a line of JSON, does what it says, answers with a line; else it does nothing.
 
-    python -m maml_step.worker FILE CORES
+    python -m stepping.worker PACKAGE FILE CORES
 
-FILE holds the initial weights and the tasks (safetensors); the process stays on the first CORES processor cores.
+A contestant is made by `build(settings, tensors)` of a module `PACKAGE.with_NAME`. FILE holds the tensors that all are
+given (safetensors); the process stays on the first CORES processor cores.
 """
 
 import importlib
@@ -11,31 +12,41 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import torch
 from safetensors.torch import load_file, save_file
-
-from maml_step.settings import Contestant, Tasks, from_message, weights_of
+from torch import Tensor
 
 Answer = dict[str, Any]
+
+
+class Contestant(Protocol):
+    """Who takes steps. What else it can be asked for, by name, returns tensors by name."""
+
+    def step(self) -> None:
+        """What is timed."""
+
+    def gradient(self) -> dict[str, Tensor]:
+        """By the weights' names in the common file."""
 
 
 class Worker:
     """What a process does when told.
 
     Args:
-        file: of the initial weights and the tasks.
+        package: of the contestants.
+        file: of the tensors that all are given.
     """
 
-    def __init__(self, file: str) -> None:
-        self._tensors = load_file(file)
+    def __init__(self, package: str, file: str) -> None:
+        self._package, self._tensors = package, load_file(file)
         self._contestant: Contestant | None = None
         self.verbs: dict[str, Callable[[Answer], Answer]] = {
             "versions": self.versions,
             "set": self.set,
             "step": self.step,
-            "gradient": self.gradient,
+            "tell": self.tell,
             "multiply": self.multiply,
         }
 
@@ -47,14 +58,13 @@ class Worker:
 
     def set(self, message: Answer) -> Answer:
         """Be this contestant from now on."""
-        settings = from_message(message["settings"])
-        torch.set_num_threads(settings.threads)
+        settings = message["settings"]
+        torch.set_num_threads(settings["threads"])
         close = getattr(self._contestant, "close", None)
         if close is not None:
             close()
-        module = importlib.import_module(f"maml_step.with_{settings.contestant}")
-        tensors = self._tensors
-        self._contestant = module.build(settings, weights_of(tensors, settings), Tasks.of(tensors, settings))
+        module = importlib.import_module(f"{self._package}.with_{settings['contestant']}")
+        self._contestant = module.build(settings, self._tensors)
         return {}
 
     def step(self, message: Answer) -> Answer:  # noqa: ARG002
@@ -64,10 +74,10 @@ class Worker:
         self._contestant.step()
         return {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
 
-    def gradient(self, message: Answer) -> Answer:
-        """Write the last step's gradient to a file."""
-        assert self._contestant is not None
-        save_file({name: value.contiguous() for name, value in self._contestant.gradient().items()}, message["file"])
+    def tell(self, message: Answer) -> Answer:
+        """Write what the contestant's method of that name returns to a file."""
+        found = getattr(self._contestant, message["what"])()
+        save_file({name: value.contiguous() for name, value in found.items()}, message["file"])
         return {}
 
     def multiply(self, message: Answer) -> Answer:
@@ -84,9 +94,9 @@ class Worker:
 
 def main() -> None:
     """Answer until the pipe is closed."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[3])])
     answers = _take_stdout()
-    worker = Worker(sys.argv[1])
+    worker = Worker(sys.argv[1], sys.argv[2])
     for line in sys.stdin:
         message = json.loads(line)
         try:

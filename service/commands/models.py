@@ -9,13 +9,15 @@ import typer
 
 from service.commands.console import DATA_HELP, explained, output, print_accuracies, print_json, table
 from service.commands.naming import MODELS_DIR_HELP, complete_model, models_folder
+from service.commands.quantize import quantize
 from service.commands.verify import verify
 
 if TYPE_CHECKING:
     from meta_core.card import Accuracy, Card
 
 models = typer.Typer(
-    help="The models of a folder: list, show, verify, add a pretrained backbone as one, remove.", no_args_is_help=True
+    help="The models of a folder: list, show, verify, add a pretrained backbone as one, quantize, remove.",
+    no_args_is_help=True,
 )
 
 
@@ -176,6 +178,7 @@ def show(
 
 
 models.command()(verify)
+models.command()(quantize)
 
 
 @models.command()
