@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from meta_core.episode import State
 from meta_core.errors import MetaCoreError
 from meta_core.learner import AdaptOptions
 from service.admission import Admission, Knock, Lane
-from service.encoded import EncodedCache, Key, Recalled, keys_of
+from service.encoded import EncodedCache, Recalled, keys_of
 from service.errors import AdaptationFailed, DeadlineExceeded, DeviceLost, Overloaded, ServiceError
 from service.metrics import Metrics
 from service.pace import Pace
@@ -32,9 +32,12 @@ from service.work import Done, finish_aside, work
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _LONG_NICENESS = 10
 _FEW_BYTES = 2**20
-"""Of pictures that are hashed in a millisecond, sooner than another thread is woken."""
+"""Of pictures that are hashed or copied in a millisecond, sooner than another thread is woken."""
 
 
 class Engine:
@@ -170,13 +173,12 @@ class Engine:
         """Encode only what the tenant has not sent before."""
         if tenant is None or not self.encoded.max_bytes or not asked.model.learner.encodes or not len(asked.pictures):
             return await self._submit(asked)
-        recalled = self.encoded.find(await _hashed(tenant, asked))
+        recalled = self.encoded.find(await _apart(asked, keys_of, tenant, asked.model, asked.pictures))
         before = 0 if asked.kept is None else len(asked.kept)
         if not recalled.known:
             outcome = await self._submit(asked)
         else:
-            # In a thread, as many pictures take long to copy.
-            rest = await asyncio.to_thread(_without, asked, recalled)
+            rest = await _apart(asked, _without, asked, recalled)
             outcome = await self._submit(rest, order=recalled.order(before=before))
         if recalled.rest:
             shown = [] if outcome.support_features is None else [outcome.support_features]
@@ -282,10 +284,11 @@ class _Asked(NamedTuple):
     kept: Tensor | None
 
 
-async def _hashed(tenant: str, asked: _Asked) -> list[Key]:
+async def _apart(asked: _Asked, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`call`, in another thread where the pictures are so many that it takes long."""
     if asked.pictures.nbytes <= _FEW_BYTES:
-        return keys_of(tenant, asked.model, asked.pictures)
-    return await asyncio.to_thread(keys_of, tenant, asked.model, asked.pictures)
+        return call(*args, **kwargs)
+    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _without(asked: _Asked, recalled: Recalled) -> _Asked:

@@ -22,7 +22,7 @@ _KEY = re.compile("[!-~]{1,255}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def _documented(
+async def _documented(
     idempotency_key: Annotated[
         str | None,
         WithJsonSchema({"type": "string", "pattern": f"^{_KEY.pattern}$"}),

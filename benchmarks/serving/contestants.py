@@ -69,7 +69,7 @@ class Contestant(NamedTuple):
 
     Attributes:
         engine: `kshot` or a name of `ENGINES`.
-        runtime: `torch` or `onnx`.
+        runtime: `torch`, `onnx`, or `int8`, the last also on ONNX Runtime.
         workers: processes that compute.
     """
 
@@ -81,10 +81,15 @@ class Contestant(NamedTuple):
     def how(self) -> str:
         """In tables: what was chosen."""
         if self.engine == OURS:
-            return "ONNX Runtime, as `kshot serve` runs it"
-        runtime = "torch" if self.runtime == "torch" else "ONNX Runtime"
+            return "as `kshot models quantize` makes it, 8 bits" if self.reduced else "as `kshot serve` runs it, fp32"
+        runtime = {"torch": "torch", "onnx": "ONNX Runtime", "int8": "ONNX Runtime, 8 bits"}[self.runtime]
         batching = "no batching" if not ENGINES[self.engine].counts else "batches"
         return f"{runtime}, {self.workers} worker{'s' if self.workers > 1 else ''}, {batching}"
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it computes in 8-bit integers."""
+        return self.runtime == "int8"
 
     @property
     def path(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.photo_request import photos
-from benchmarks.serving.settings import COMPARED, MEAN, SHOTS, STD, WAYS, Network
+from benchmarks.serving.settings import CALIBRATED, COMPARED, MEAN, SHOTS, STD, WAYS, Network
 from meta_core import checkpoint
 from meta_core.batching import adapt_many
 from meta_core.card import Part
@@ -20,6 +20,7 @@ from meta_core.episode import SupportSet
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.learners.protonet import ProtoNet
 from meta_core.preprocess import InputSpec, decode, normalize
+from meta_core.quantize import quantize
 from service.demo_calls import jpeg
 
 _LOGIT_SPREAD = 2.0
@@ -32,10 +33,12 @@ class Pictures(NamedTuple):
     Attributes:
         support: WAYS · SHOTS, the n-th of class n % WAYS.
         queries: COMPARED others, which are also what the load sends.
+        others: CALIBRATED, again others.
     """
 
     support: list[bytes]
     queries: list[bytes]
+    others: list[bytes]
 
 
 class Prepared(NamedTuple):
@@ -58,8 +61,9 @@ class Prepared(NamedTuple):
 
 def pictures() -> Pictures:
     """Pieces of two photos that ship with scikit-learn."""
-    made = [base64.b64decode(jpeg(picture)) for picture in photos(WAYS * SHOTS + COMPARED)]
-    return Pictures(made[: WAYS * SHOTS], made[WAYS * SHOTS :])
+    shown, asked = WAYS * SHOTS, WAYS * SHOTS + COMPARED
+    made = [base64.b64decode(jpeg(picture)) for picture in photos(asked + CALIBRATED)]
+    return Pictures(made[:shown], made[shown:asked], made[asked:])
 
 
 def prepare(network: Network, made: Pictures, folder: Path) -> Prepared:
@@ -74,7 +78,7 @@ def prepare(network: Network, made: Pictures, folder: Path) -> Prepared:
     """
     spec = InputSpec(height=network.side, width=network.side, mean=MEAN, std=STD)
     support, queries = (
-        normalize(torch.from_numpy(np.stack([decode(each, spec) for each in part])), spec) for part in made
+        normalize(torch.from_numpy(np.stack([decode(each, spec) for each in part])), spec) for part in made[:2]
     )
     learner = _learner(network, spec, support, queries)
     models, peers = folder / "models", folder / network.name
@@ -84,6 +88,8 @@ def prepare(network: Network, made: Pictures, folder: Path) -> Prepared:
         expected = learner.predict(state, learner.encode(queries)).double().softmax(-1).numpy()
     peers.mkdir()
     shutil.copy(models / card.name / checkpoint.ENCODER, peers)
+    quantize(models / card.name, models / reduced_name(network), data=_labelled(made.others, folder))
+    shutil.copy(models / reduced_name(network) / checkpoint.ENCODER, peers / "encoder-int8.onnx")
     prototypes = state["prototypes"]
     # −s|f − p|² = 2s p·f − s|p|² − s|f|², of which the last is the same for every class.
     head = {"weight": 2 * learner.scale * prototypes, "bias": -learner.scale * prototypes.square().sum(1)}
@@ -91,6 +97,20 @@ def prepare(network: Network, made: Pictures, folder: Path) -> Prepared:
     about = network._asdict() | {"mean": MEAN, "std": STD}
     (peers / "about.json").write_text(json.dumps(about))
     return Prepared(network, models, peers, made, expected)
+
+
+def reduced_name(network: Network) -> str:
+    """Of kshot's model in 8-bit integers."""
+    return f"{network.name}-int8"
+
+
+def _labelled(pictures: list[bytes], folder: Path) -> Path:
+    """A folder of pictures as `kshot models quantize` takes it."""
+    data = folder / "pictures"
+    for number, picture in enumerate(pictures):
+        (data / str(number % WAYS)).mkdir(parents=True, exist_ok=True)
+        (data / str(number % WAYS) / f"{number}.jpg").write_bytes(picture)
+    return data
 
 
 def _learner(network: Network, spec: InputSpec, support: Tensor, queries: Tensor) -> ProtoNet:

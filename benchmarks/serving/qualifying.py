@@ -27,7 +27,8 @@ class Qualification:
         seconds: of a trial.
 
     Attributes:
-        contestants: kshot first, each peer by its fastest way, the best peers again on ONNX Runtime.
+        contestants: kshot first, in fp32 and in 8 bits, each peer by its fastest way, the best peers again on ONNX
+            Runtime in both.
         differences: largest from the reference probabilities, by way.
         trials: requests a second of each way tried.
         failed: why a way did not start; it takes no part.
@@ -47,14 +48,16 @@ class Qualification:
             Disagreement: somebody answers something else.
             DidNotStart: kshot does not.
         """
-        ours = Contestant(OURS, "onnx")
-        self._try(ours)
-        self.contestants = [ours]
+        self.contestants = [Contestant(OURS, runtime) for runtime in ("onnx", "int8")]
+        for ours in self.contestants:
+            self._try(ours)
         for engine in engines:
             self._add_fastest(ways_of(engine))
-        peers = [each for each in self.contestants[1:] if ENGINES[each.engine].counts]
-        for peer in sorted(peers, key=lambda each: -self.trials[each])[:_BEST]:
-            self._add_fastest(way._replace(runtime="onnx") for way in ways_of(peer.engine))
+        peers = [each for each in self.contestants if each.engine != OURS and ENGINES[each.engine].counts]
+        best = sorted(peers, key=lambda each: -self.trials[each])[:_BEST]
+        for runtime in ("onnx", "int8"):
+            for peer in best:
+                self._add_fastest(way._replace(runtime=runtime) for way in ways_of(peer.engine))
 
     def _add_fastest(self, ways: Iterable[Contestant]) -> None:
         started = []
@@ -86,4 +89,5 @@ def compare(endpoint: Endpoint, prepared: Prepared) -> float:
         Disagreement: it is more than the tolerance.
     """
     named = f"{endpoint.contestant.engine} ({endpoint.contestant.how})"
-    return largest_difference(endpoint.ask(prepared.pictures.queries), prepared.expected, named=named)
+    answers = endpoint.ask(prepared.pictures.queries)
+    return largest_difference(answers, prepared.expected, named=named, reduced=endpoint.contestant.reduced)

@@ -13,7 +13,7 @@ from benchmarks.serving.figures import NOTHING, Cell
 from benchmarks.serving.floor import Floor
 from benchmarks.serving.loading import Load
 from benchmarks.serving.pinned import Cores
-from benchmarks.serving.prepare import Prepared
+from benchmarks.serving.prepare import Prepared, reduced_name
 from benchmarks.serving.qualifying import Qualification
 from benchmarks.serving.running import DidNotStart, Endpoint, running
 from benchmarks.serving.settings import CLIENTS, OPEN_SHARE
@@ -62,6 +62,7 @@ class Seen:
         qualified: answers and choices.
         rows: kshot first.
         floors: one a round.
+        reduced_floors: the same in 8 bits.
         taken: cores that others' processes took just before each round.
     """
 
@@ -69,6 +70,7 @@ class Seen:
     qualified: Qualification
     rows: list[Row]
     floors: list[Floor] = field(default_factory=list)
+    reduced_floors: list[Floor] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class Seen:
             "trials_per_second": {f"{who.engine}, {who.how}": rate for who, rate in self.qualified.trials.items()},
             "failed": {f"{who.engine}, {who.how}": why for who, why in self.qualified.failed.items()},
             "floors": [each._asdict() | {"per_second": each.per_second()} for each in self.floors],
+            "reduced_floors": [each._asdict() | {"per_second": each.per_second()} for each in self.reduced_floors],
             "cores_taken_by_others": self.taken,
             "rows": [
                 row.contestant._asdict()
@@ -112,7 +115,9 @@ def measure(prepared: Prepared, plan: Plan, progress: Progress) -> Seen:
         about = f"{title}: round {number + 1} of {plan.rounds}"
         seen.taken.append(pinned.taken_by_others())
         progress.update(bar, description=f"{about}, floor")
-        seen.floors.append(_floor(prepared, plan, seen.floors))
+        name = prepared.network.name
+        seen.floors.append(_floor(name, prepared, plan, seen.floors))
+        seen.reduced_floors.append(_floor(reduced_name(prepared.network), prepared, plan, seen.reduced_floors))
         progress.advance(bar)
         first = number % len(rows)
         for row in [*rows[first:], *rows[:first]]:
@@ -128,9 +133,9 @@ def measure(prepared: Prepared, plan: Plan, progress: Progress) -> Seen:
     return seen
 
 
-def _floor(prepared: Prepared, plan: Plan, before: list[Floor]) -> Floor:
+def _floor(model: str, prepared: Prepared, plan: Plan, before: list[Floor]) -> Floor:
     return floor.measure(
-        prepared.models / prepared.network.name,
+        prepared.models / model,
         prepared.pictures.queries,
         seconds=plan.seconds,
         cores=plan.cores.server,

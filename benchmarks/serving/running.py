@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.serving import pinned, wire
 from benchmarks.serving.contestants import OURS, Contestant
-from benchmarks.serving.prepare import Prepared
+from benchmarks.serving.prepare import Prepared, reduced_name
 from benchmarks.serving.settings import CLIENTS
 
 HOST = "127.0.0.1"
@@ -75,7 +75,8 @@ def running(
     """
     if contestant.engine == OURS:
         with kshot(prepared.models, cores=cores) as port:
-            yield Endpoint(contestant, port, _new_classifier(port, prepared))
+            model = reduced_name(prepared.network) if contestant.reduced else prepared.network.name
+            yield Endpoint(contestant, port, _new_classifier(port, model, prepared))
         return
     command, folder, variables = contestant.program(python)
     port = free_port()
@@ -106,10 +107,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _new_classifier(port: int, prepared: Prepared) -> str:
+def _new_classifier(port: int, model: str, prepared: Prepared) -> str:
     """Adapt to the support set; the path that classifies files."""
     parts = wire.support_set(prepared.pictures.support, field="files")
-    form = wire.multipart([*parts, wire.Part("model", prepared.network.name.encode(), file=False)])
+    form = wire.multipart([*parts, wire.Part("model", model.encode(), file=False)])
     with _client(port) as client:
         answer = client.post("/v1/classifiers/upload", content=form.content, headers={"Content-Type": form.kind})
     return f"/v1/classifiers/{answer.raise_for_status().json()['id']}/classify/upload"

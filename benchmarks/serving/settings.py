@@ -11,6 +11,15 @@ COMPARED: Final = 50
 TOLERANCE: Final = 1e-3
 """Of a probability, from the reference that `prepare` computes."""
 
+REDUCED_TOLERANCE: Final = 0.1
+"""The same of those that compute in 8-bit integers, of weights that are random, so that no layer's range is narrow."""
+
+LEAST_SAME: Final = 0.9
+"""Share of the pictures that those must give the reference's label."""
+
+CALIBRATED: Final = 240
+"""Pictures that the layers' ranges are taken from and the integers are compared on."""
+
 OPEN_SHARE: Final = 0.8
 """Of a contestant's own capacity, at which the open loop asks."""
 

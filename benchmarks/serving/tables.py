@@ -6,6 +6,7 @@ from rich.table import Table
 
 from benchmarks.serving.contestants import ENGINES, OURS
 from benchmarks.serving.figures import Quartiles, quartiles, ratios
+from benchmarks.serving.floor import Floor
 from benchmarks.serving.rounds import Row, Seen
 from benchmarks.serving.settings import (
     ALONE_TIMES,
@@ -41,9 +42,13 @@ def network_table(seen: Seen) -> Table:
     )
     for name in ("contestant", "how"):
         table.add_column(name)
-    for name in ("req/s", "quartiles", "kshot ÷ it", "of floor", "p50 ms", "p99 ms", "open p50", "open p99", "errors"):
+    own = [f"{_bits(row)} ÷ it" for row in _ours(seen)]
+    for name in ("req/s", "quartiles", *own, "of floor", "p50 ms", "p99 ms", "open p50", "open p99", "errors"):
         table.add_column(name, justify="right")
-    table.add_row("floor", _floor_how(seen), _number(median(_floors(seen))), _span(_floors(seen)), "", "1", *[""] * 5)
+    for row in _ours(seen):
+        floors = _floors(seen, row)
+        figures = (_number(median(floors)), _span(floors))
+        table.add_row(f"floor, {_bits(row)}", _floor_how(seen, row), *figures, *[""] * len(own), "1", *[""] * 5)
     table.add_section()
     for row in seen.rows:
         table.add_row(*_cells(row, seen), style=None if _counts(row) else "dim")
@@ -80,9 +85,9 @@ def once_table(once: Once) -> Table:
 
 def network_verdicts(seen: Seen) -> list[Verdict]:
     """Target 1; nothing where no peer took part."""
-    ours, of_floor = seen.rows[0], ratios(_rates(seen.rows[0]), _floors(seen)).middle
-    verdicts = [Verdict(f"{OF_FLOOR:g} of the floor wanted, {of_floor:.2f} came", met=of_floor >= OF_FLOOR)]
-    on_torch = [row for row in seen.rows[1:] if _counts(row) and row.contestant.runtime == "torch"]
+    verdicts = [_floor_verdict(seen, row) for row in _ours(seen)]
+    ours = max(_ours(seen), key=lambda row: median(_rates(row)))
+    on_torch = [row for row in _peers(seen) if _counts(row) and row.contestant.runtime == "torch"]
     answered = [row for row in on_torch if _answered(row)]
     if on_torch and not answered:
         verdicts.append(Verdict("a peer to compare with wanted, none answered in every round", met=False))
@@ -90,21 +95,29 @@ def network_verdicts(seen: Seen) -> list[Verdict]:
         best = max(answered, key=lambda row: median(_rates(row)))
         times = ratios(_rates(ours), _rates(best)).middle
         named = f"the best peer's ({best.contestant.engine}) requests a second"
-        text = f"{BEST_PEER_TIMES:g} × {named} wanted, {times:.2f} came"
+        text = f"{BEST_PEER_TIMES:g} × {named} wanted, {times:.2f} came ({_bits(ours)})"
         verdicts.append(Verdict(text, met=times >= BEST_PEER_TIMES))
         p99, p50 = median(cell.p99 for cell in ours.closed), median(cell.p50 for cell in best.closed)
         verdicts.append(Verdict(f"p99 under its p50 of {p50:.0f} ms wanted, {p99:.0f} ms came", met=p99 < p50))
     return verdicts
 
 
-def engine_sentence(seen: Seen) -> list[str]:
+def _floor_verdict(seen: Seen, row: Row) -> Verdict:
+    of_floor = ratios(_rates(row), _floors(seen, row)).middle
+    return Verdict(f"{OF_FLOOR:g} of the floor wanted, {of_floor:.2f} came ({_bits(row)})", met=of_floor >= OF_FLOOR)
+
+
+def engine_sentences(seen: Seen) -> list[str]:
     """By how much kshot exceeds the best engine on the same runtime; nothing where none was tried."""
-    same = [row for row in seen.rows[1:] if row.contestant.runtime == "onnx" and _answered(row)]
-    if not same:
-        return []
-    best = max(same, key=lambda row: median(_rates(row)))
-    times = ratios(_rates(seen.rows[0]), _rates(best)).middle
-    return [f"on the same ONNX Runtime session: {times:.2f} × {best.contestant.engine}'s requests a second"]
+    said = []
+    for ours in _ours(seen):
+        same = [row for row in _peers(seen) if row.contestant.runtime == ours.contestant.runtime and _answered(row)]
+        if same:
+            best = max(same, key=lambda row: median(_rates(row)))
+            times = ratios(_rates(ours), _rates(best)).middle
+            named = f"{times:.2f} × {best.contestant.engine}'s requests a second"
+            said.append(f"on the same ONNX Runtime session, {_bits(ours)}: {named}")
+    return said
 
 
 def failures(seen: Seen) -> list[str]:
@@ -124,6 +137,18 @@ def once_verdicts(once: Once) -> list[Verdict]:
     ]
 
 
+def _ours(seen: Seen) -> list[Row]:
+    return [row for row in seen.rows if row.contestant.engine == OURS]
+
+
+def _peers(seen: Seen) -> list[Row]:
+    return [row for row in seen.rows if row.contestant.engine != OURS]
+
+
+def _bits(row: Row) -> str:
+    return "8 bits" if row.contestant.reduced else "fp32"
+
+
 def _counts(row: Row) -> bool:
     return row.contestant.engine == OURS or ENGINES[row.contestant.engine].counts
 
@@ -134,15 +159,15 @@ def _answered(row: Row) -> bool:
 
 
 def _cells(row: Row, seen: Seen) -> list[str]:
-    ours = ratios(_rates(seen.rows[0]), _rates(row))
+    own = [(each, ratios(_rates(each), _rates(row))) for each in _ours(seen)]
     errors = max(cell.errors for cell in [*row.closed, *row.opened])
     return [
         row.contestant.engine,
         row.contestant.how,
         _number(median(_rates(row))),
         _span(_rates(row)),
-        "1" if row is seen.rows[0] else f"{ours.middle:.2f} ({_ratio_span(ours)})" if _answered(row) else "—",
-        f"{ratios(_rates(row), _floors(seen)).middle:.2f}",
+        *("1" if row is each else _times(found) if _answered(row) else "—" for each, found in own),
+        f"{ratios(_rates(row), _floors(seen, row)).middle:.2f}",
         _number(median(cell.p50 for cell in row.closed)),
         _number(median(cell.p99 for cell in row.closed)),
         _number(median(cell.p50 for cell in row.opened)),
@@ -151,14 +176,24 @@ def _cells(row: Row, seen: Seen) -> list[str]:
     ]
 
 
-def _floor_how(seen: Seen) -> str:
-    first = seen.floors[0]
-    decode, forward = (1000 * median(each[place] for each in seen.floors) for place in (0, 1))
+def _times(found: Quartiles) -> str:
+    return f"{found.middle:.2f} ({_ratio_span(found)})"
+
+
+def _floor_how(seen: Seen, row: Row) -> str:
+    floors = _floors_of(seen, row)
+    first = floors[0]
+    decode, forward = (1000 * median(each[place] for each in floors) for place in (0, 1))
     return f"decode {decode:.2f} + forward {forward:.2f} ms, {first.sessions} × batches of {first.batch}"
 
 
-def _floors(seen: Seen) -> list[float]:
-    return [each.per_second() for each in seen.floors]
+def _floors_of(seen: Seen, row: Row) -> list[Floor]:
+    return seen.reduced_floors if row.contestant.reduced else seen.floors
+
+
+def _floors(seen: Seen, row: Row) -> list[float]:
+    """Of the row's own precision, requests a second."""
+    return [each.per_second() for each in _floors_of(seen, row)]
 
 
 def _rates(row: Row) -> list[float]:

@@ -85,7 +85,7 @@ def _seen(*rows: Row) -> Seen:
     floors = [Floor(decode_seconds=0.001, forward_seconds=0.003, batch=8, sessions=2)] * len(rows[0].closed)
     network = NETWORKS[0]
     nowhere = Path("nowhere")
-    prepared = Prepared(network, nowhere, nowhere, Pictures([], []), np.zeros((0, 5)))
+    prepared = Prepared(network, nowhere, nowhere, Pictures([], [], []), np.zeros((0, 5)))
     qualification = Qualification(prepared, turn=lambda *_: NOTHING, generator=frozenset(), seconds=1)
     return Seen(prepared, qualification, list(rows), floors)
 
@@ -94,9 +94,27 @@ def test_targets_are_judged_by_the_best_peer_and_the_floor() -> None:
     floor, times, latency = network_verdicts(
         _seen(_row("kshot", 200, 220), _row("mosec", 90, 100), _row("ray", 50, 60))
     )
-    assert (floor.met, floor.text) == (True, "0.7 of the floor wanted, 0.84 came: met")
-    assert (times.met, "(mosec)" in times.text, "2.21 came" in times.text) == (True, True, True)
+    assert (floor.met, floor.text) == (True, "0.7 of the floor wanted, 0.84 came (fp32): met")
+    assert (times.met, "(mosec)" in times.text, "2.21 came (fp32)" in times.text) == (True, True, True)
     assert not latency.met, "a p99 of 30 ms is over a p50 of 10 ms"
+
+
+def test_each_precision_is_judged_by_its_own_floor_and_the_faster_by_the_peers() -> None:
+    fast = _row("kshot", 420, 420)
+    seen = _seen(_row("kshot", 200, 200), fast, _row("mosec", 90, 100))
+    fast.contestant = Contestant("kshot", "int8")
+    seen.reduced_floors = [each._replace(forward_seconds=0.001) for each in seen.floors]
+    exact, reduced, times, _ = network_verdicts(seen)
+    assert ("0.80 came (fp32)" in exact.text, "0.84 came (8 bits)" in reduced.text) == (True, True)
+    assert "4.43 came (8 bits)" in times.text
+
+
+def test_integers_may_differ_by_more_but_not_give_other_labels() -> None:
+    expected = np.array([[0.2, 0.3, 0.5], [0.5, 0.4, 0.1]])
+    near = expected + np.array([0.05, 0.0, -0.05])
+    assert largest_difference(near, expected, named="it", reduced=True) == pytest.approx(0.05)
+    with pytest.raises(Disagreement, match="50% of the pictures"):
+        largest_difference([[0.2, 0.3, 0.5], [0.43, 0.47, 0.1]], expected, named="it", reduced=True)
 
 
 def test_a_peer_that_did_not_start_is_no_peer_that_was_beaten() -> None:

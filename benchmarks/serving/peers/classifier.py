@@ -1,8 +1,9 @@
 """What every peer serves, without kshot: JPEG → tensor by Pillow and torchvision, tensors → class probabilities.
 
 Read from the environment, as the engines start processes of their own:
-BENCH_FOLDER (`about.json`, `weights.pt`, `encoder.onnx`), BENCH_RUNTIME (`torch` or `onnx`), BENCH_PORT,
-BENCH_CORES, and BENCH_WORKERS, processes that compute, among which the cores are shared out as threads.
+BENCH_FOLDER (`about.json`, `weights.pt`, `encoder.onnx`, `encoder-int8.onnx`), BENCH_RUNTIME (`torch`, `onnx` or
+`int8`), BENCH_PORT, BENCH_CORES, and BENCH_WORKERS, processes that compute, among which the cores are shared out as
+threads.
 """
 
 import io
@@ -78,7 +79,7 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = FOLDER / "encoder.onnx"
+        path = FOLDER / ("encoder.onnx" if RUNTIME == "onnx" else "encoder-int8.onnx")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         head = torch.load(FOLDER / "weights.pt", weights_only=True)["head"]
         self._weight, self._bias = head["weight"].numpy().T, head["bias"].numpy()
