@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The libraries of the page at /, in one file.
+LIBRARIES := service/page/vendor/preact.js
 # ONNX Runtime comes as one of two distributions; the CUDA build also runs where there is no GPU.
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
@@ -12,7 +14,7 @@ FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,c
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: $(VENV)/.installed ## install everything into .venv (about a minute, 6 GB with CUDA libraries)
+install: $(VENV)/.installed $(LIBRARIES) ## install everything into .venv (about a minute, 6 GB with CUDA libraries)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
@@ -21,6 +23,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e ".[$(FLAVOUR),dev]"
 	@touch $@
+
+# From npm, by the Node.js that was installed with the rest. Where npm cannot be reached, all but the page works.
+$(LIBRARIES): $(wildcard page-vendor/*.js*) | $(VENV)/.installed
+	@cd page-vendor && export PATH="$(abspath $(BIN)):$$PATH" && npm ci --loglevel=error && npm run --silent build || \
+	  echo "The page at / was not built: npm failed, see above. All else works; the next 'make install' tries again." >&2
 
 demo: install ## start the service, classify real digits and photos over HTTP, print the result
 	$(BIN)/kshot demo
@@ -40,7 +47,7 @@ test-faults: install ## kills, restarts, replicas, minutes of load (about a quar
 soak: install ## their long forms: 200 kills on each database, half an hour of load, 100,000 classifiers (hours)
 	$(BIN)/python -m pytest -m soak -s --timeout 14400
 
-test-browser: install ## /docs and /redoc in a real Chromium, which must be on the PATH
+test-browser: install ## the page, /docs and /redoc in a real Chromium, which must be on the PATH; pictures of it in screenshots/
 	$(BIN)/python -m pytest -m browser
 
 lint: install ## style, types, import directions
@@ -75,4 +82,4 @@ bench-large: install ## calls of others while a classifier of a thousand photos 
 	$(BIN)/python -m benchmarks.large_creation $(ARGS)
 
 clean: ## remove what was installed and cached
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(dir $(LIBRARIES)) page-vendor/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,10 +10,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from importlib.metadata import version
 from typing import TypedDict
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from prometheus_client import start_http_server
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
 
 from meta_core.device import pick_device
 from service import routes
@@ -41,6 +40,7 @@ from service.problems import add_problem_handlers
 from service.receipts import Receipts
 from service.reporting import Reporter
 from service.settings import Settings
+from service.start_page import add_start_page
 from service.store import Store
 from service.sweeping import sweep_on
 from service.timing import ServerTiming
@@ -100,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in pkgutil.iter_modules(routes.__path__):
         app.include_router(importlib.import_module(f"{routes.__name__}.{module.name}").router)
     add_docs(app)
+    add_start_page(app)
     add_problem_handlers(app)
     app.state.drain = drain
     app.add_middleware(BodyLimit, max_bytes=settings.limits.body_bytes)
@@ -114,10 +115,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     app.add_middleware(ServerTiming)
     app.openapi = lambda: corrected_openapi(app, keys_needed=always_keyed(settings))  # type: ignore[method-assign]
-
-    @app.get("/", include_in_schema=False)
-    async def index(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     return app
 

@@ -35,7 +35,7 @@ class Caller:
     max_classifiers: int | None = None
 
 
-_PUBLIC = re.compile(r"/(livez|readyz|version|docs(/assets/.*)?|redoc|openapi\.json|favicon\.ico)?")
+_PUBLIC = re.compile(r"/(livez|readyz|version|docs(/assets/.*)?|page/.*|redoc|openapi\.json|favicon\.ico)?")
 _ADMIN = re.compile(r"/metrics|/v1/admin/.*")
 _ASKING = re.compile(r"/v1/classify(/upload)?|/v1/classifiers/[^/]+/(classify|evaluate)(/upload|/archive)?")
 

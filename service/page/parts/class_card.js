@@ -1,0 +1,60 @@
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { usable } from "../workspace.js";
+import { count } from "../words.js";
+import { Choosers, marks, tellOfOthers, useDrop } from "./adding.js";
+import { Icon } from "./dialog.js";
+import { ExampleTile } from "./example_tile.js";
+import { justAdded } from "./show.js";
+
+const SHOWN_AT_FIRST = 40;
+const ENOUGH = 5;
+
+/** One class: its name, its pictures, and the ways to add some. */
+export function ClassCard({ workspace, its }) {
+  const [more, setMore] = useState(false);
+  const examples = workspace.visible.value.filter(({ classId }) => classId === its.id);
+  const take = (found) => tellOfOthers(found.length, workspace.add(its.id, found.map(({ file }) => file)));
+  const { over, handlers } = useDrop(take, (exampleId) => workspace.move(exampleId, its.id));
+  const shown = more ? examples : examples.slice(0, SHOWN_AT_FIRST);
+  return html`
+    <article class=${`class c${its.colour}${over ? " over" : ""}`} aria-label=${`Class ${its.name}`} ...${handlers} ...${marks(its.id)}>
+      <header>
+        <${ClassName} workspace=${workspace} its=${its} />
+        <span class="shots">${count(examples.filter(usable).length, "picture")}</span>
+        <button type="button" class="quiet icon" aria-label=${`Remove the class ${its.name}`} onClick=${() => workspace.removeClass(its.id)}>
+          <${Icon} name="trash" />
+        </button>
+      </header>
+      ${examples.length > 0 &&
+      html`<ul class="tiles">
+        ${shown.map((example, number) => html`<${ExampleTile} key=${example.id} workspace=${workspace} its=${its} example=${example} number=${number + 1} />`)}
+      </ul>`}
+      ${examples.length > shown.length && html`<button type="button" class="quiet wide" onClick=${() => setMore(true)}>Show all ${examples.length}</button>`}
+      ${!examples.length && html`<p class="empty">Drop pictures or a folder here, or paste.</p>`}
+      <${Choosers} onFiles=${take} destination=${its.id} what=${`for ${its.name}`} />
+      ${examples.length > 0 && examples.length < ENOUGH && html`<p class="small">${ENOUGH - examples.length} more would help.</p>`}
+    </article>
+  `;
+}
+
+function ClassName({ workspace, its }) {
+  const input = useRef(null);
+  const [trouble, setTrouble] = useState(null);
+  useEffect(() => {
+    if (justAdded.value !== its.id) return;
+    justAdded.value = null;
+    input.current.select();
+  }, []);
+  const rename = ({ target }) => {
+    const refused = workspace.renameClass(its.id, target.value);
+    setTrouble(refused);
+    if (refused) target.value = its.name;
+  };
+  return html`
+    <div class="class-name">
+      <label class="unseen" for=${its.id}>Name of this class</label>
+      <input id=${its.id} ref=${input} value=${its.name} maxlength="200" onChange=${rename} onKeyDown=${(event) => event.key === "Enter" && event.target.blur()} />
+      ${trouble && html`<p class="trouble" role="alert">${trouble}</p>`}
+    </div>
+  `;
+}
