@@ -12,7 +12,7 @@ import { CodePanel } from "./parts/code_panel.js";
 import { ExampleDialog, shownExample } from "./parts/example_dialog.js";
 import { Header } from "./parts/header.js";
 import { KeyDialog } from "./parts/key_dialog.js";
-import { Library, nameOf } from "./parts/library.js";
+import { Library, LibraryDialogs, nameOf } from "./parts/library.js";
 import { EmbeddingMap } from "./parts/embedding_map.js";
 import { Notices } from "./parts/notices.js";
 import { Report } from "./parts/report.js";
@@ -87,6 +87,7 @@ function App() {
         <${CodePanel} />
       </main>
     </div>
+    <${LibraryDialogs} open=${open} />
     ${shownExample.value && html`<${ExampleDialog} workspace=${open} />`}
     ${cameraFor.value && html`<${CameraDialog} workspace=${open} />`}
     ${keyWanted.value && html`<${KeyDialog} wanted=${keyWanted.value} />`}

@@ -124,7 +124,7 @@ function refused(workspace, problem, examples) {
 
 /** The same problem by the files' names: the service speaks of places in a request. */
 function unusable({ status, code, requestId }, bad, examples) {
-  const errors = bad.map(({ loc, msg }) => ({ msg: `${examples[loc[2]].name}: ${msg}` }));
+  const errors = bad.map(({ loc, msg }) => ({ msg: `“${examples[loc[2]].name}”: ${msg}` }));
   const detail = errors.length > 1 ? "All others are taken." : `${errors[0].msg}. All others are taken.`;
   return new Problem({ status, code, title: `${count(bad.length, "picture")} cannot be used`, detail, errors, request_id: requestId });
 }

@@ -9,6 +9,9 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
+/** The service's words as a sentence of the page. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 

@@ -1,5 +1,5 @@
 import { html, useState } from "../vendor/preact.js";
-import { percent } from "../words.js";
+import { percent, sentence } from "../words.js";
 import { Icon } from "./dialog.js";
 import { shownExample } from "./example_dialog.js";
 import { Picture } from "./example_tile.js";
@@ -10,15 +10,18 @@ const NEAREST = 4;
 /** One query with what is said of it. */
 export function Answer({ workspace, query }) {
   const { result, reason, name } = query;
+  const [shows, setShows] = useState(true); // browsers show no TIFF, and nothing can be seen of what is broken
   return html`
     <li class="answer">
       <div class="asked">
-        <img src=${query.thumb} alt=${`Asked: ${name}`} title=${name} />
+        ${shows
+          ? html`<img src=${query.thumb} alt=${`Asked: ${name}`} title=${name} onError=${() => setShows(false)} />`
+          : html`<span class="unpictured">${name}</span>`}
         <button type="button" class="quiet icon" aria-label=${`Forget ${name}`} onClick=${() => workspace.forgetQuery(query.id)}><${Icon} name="close" /></button>
       </div>
       <div class="said">
         ${result && html`<${Verdict} workspace=${workspace} result=${result} />`}
-        ${reason && html`<p class="trouble" role="alert"><${Icon} name="warning" /><span><strong>${name} cannot be answered.</strong> ${reason}</span></p>`}
+        ${reason && html`<p class="trouble" role="alert"><${Icon} name="warning" /><span><strong>${name} cannot be answered.</strong> ${sentence(reason)}</span></p>`}
         ${!result && !reason && html`<p class="waiting">${workspace.classifier.value ? "Asking…" : "Answered as soon as two classes have a picture."}</p>`}
         ${result && html`<${Teach} workspace=${workspace} query=${query} />`}
       </div>

@@ -11,6 +11,7 @@ export const openCamera = (destination) => (cameraFor.value = destination);
 export function CameraDialog({ workspace }) {
   const video = useRef(null);
   const [taken, setTaken] = useState(0);
+  const [ready, setReady] = useState(false);
   const [trouble, setTrouble] = useState(null);
   const destination = cameraFor.value;
   const its = workspace.classOf(destination);
@@ -40,10 +41,10 @@ export function CameraDialog({ workspace }) {
       ${trouble
         ? html`<p role="alert">${trouble}</p>`
         : html`
-            <video ref=${video} autoplay playsinline muted aria-label="What the camera sees"></video>
+            <video ref=${video} autoplay playsinline muted aria-label="What the camera sees" onLoadedData=${() => setReady(true)}></video>
             <div class="buttons">
               <span role="status">${taken ? `${count(taken, "picture")} taken` : "Turn it a little between pictures."}</span>
-              <button type="button" class="main" onClick=${take} autofocus><${Icon} name="camera" />Take a picture</button>
+              <button type="button" class="main" disabled=${!ready} onClick=${take}><${Icon} name="camera" />Take a picture</button>
             </div>
           `}
     <//>

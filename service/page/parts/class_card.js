@@ -5,6 +5,7 @@ import { Choosers, marks, tellOfOthers, useDrop } from "./adding.js";
 import { Icon } from "./dialog.js";
 import { ExampleTile } from "./example_tile.js";
 import { justAdded } from "./show.js";
+import { TextInput } from "./text_input.js";
 
 const SHOWN_AT_FIRST = 40;
 const ENOUGH = 5;
@@ -45,15 +46,11 @@ function ClassName({ workspace, its }) {
     justAdded.value = null;
     input.current.select();
   }, []);
-  const rename = ({ target }) => {
-    const refused = workspace.renameClass(its.id, target.value);
-    setTrouble(refused);
-    if (refused) target.value = its.name;
-  };
+  const rename = (name) => setTrouble(workspace.renameClass(its.id, name));
   return html`
     <div class="class-name">
       <label class="unseen" for=${its.id}>Name of this class</label>
-      <input id=${its.id} ref=${input} value=${its.name} maxlength="200" onChange=${rename} onKeyDown=${(event) => event.key === "Enter" && event.target.blur()} />
+      <${TextInput} id=${its.id} inputRef=${input} value=${its.name} maxlength="200" onGive=${rename} />
       ${trouble && html`<p class="trouble" role="alert">${trouble}</p>`}
     </div>
   `;

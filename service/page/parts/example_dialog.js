@@ -1,4 +1,5 @@
 import { html, signal } from "../vendor/preact.js";
+import { sentence } from "../words.js";
 import { Dialog, Icon } from "./dialog.js";
 import { Picture } from "./example_tile.js";
 
@@ -24,7 +25,7 @@ export function ExampleDialog({ workspace }) {
     <${Dialog} title=${example.name} class="example" onClose=${leave}>
       <div class="large"><${Picture} example=${example} /></div>
       ${!example.file && html`<p class="small">The service keeps no pictures; this browser keeps small copies of those that it sent itself.</p>`}
-      ${example.reason && html`<p class="trouble">It cannot be used: ${example.reason}</p>`}
+      ${example.reason && html`<p class="trouble"><span>It cannot be used. ${sentence(example.reason)}</span></p>`}
       ${suspicion && html`<p class="advice">The other pictures say “${suspicion.suggested_label}”.</p>`}
       <fieldset>
         <legend>It shows</legend>

@@ -1,5 +1,6 @@
 import { html, useState } from "../vendor/preact.js";
 import { keyWanted, setKey } from "../api.js";
+import { sentence } from "../words.js";
 import { Dialog } from "./dialog.js";
 
 /** Asks for the key that a request was refused without. */
@@ -21,7 +22,7 @@ export function KeyDialog({ wanted }) {
   return html`
     <${Dialog} title=${refused ? "That key was not taken" : "This service asks for a key"} onClose=${leave}>
       <form onSubmit=${give}>
-        <p>${refused ? `The service says: ${wanted.problem.detail}.` : "Whoever runs the service makes one with “kshot keys create NAME”."}</p>
+        <p>${refused ? sentence(wanted.problem.detail) : "Whoever runs the service makes one with “kshot keys create NAME”."}</p>
         <label class="field">
           Key
           <input type="password" autocomplete="off" spellcheck="false" value=${text} onInput=${(event) => setText(event.target.value)} autofocus />

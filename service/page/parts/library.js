@@ -1,4 +1,4 @@
-import { html, signal, useRef } from "../vendor/preact.js";
+import { html, signal, useRef, useState } from "../vendor/preact.js";
 import { complain, tell } from "../notices.js";
 import { bring, classifiers, discard, listMore, nextCursor, rename } from "../service.js";
 import { ago, count } from "../words.js";
@@ -34,9 +34,15 @@ export function Library({ shown, open, onNew }) {
       ${nextCursor.value && html`<button type="button" class="quiet wide" onClick=${() => listMore().catch(complain)}>Show more</button>`}
       <button type="button" class="quiet wide" onClick=${() => chooser.current.click()}>Import a file</button>
       <input ref=${chooser} type="file" accept=".safetensors" hidden aria-label="A classifier's file" onChange=${take} />
-      ${renamed.value && html`<${RenameDialog} classifier=${renamed.value} open=${open} />`}
-      ${doomed.value && html`<${DeleteDialog} classifier=${doomed.value} open=${open} />`}
     </nav>
+  `;
+}
+
+/** Outside of the list, which narrow screens hide. */
+export function LibraryDialogs({ open }) {
+  return html`
+    ${renamed.value && html`<${RenameDialog} classifier=${renamed.value} open=${open} />`}
+    ${doomed.value && html`<${DeleteDialog} classifier=${doomed.value} open=${open} />`}
   `;
 }
 
@@ -62,12 +68,12 @@ function Entry({ classifier, current }) {
 }
 
 function RenameDialog({ classifier, open }) {
-  const input = useRef(null);
+  const [name, setName] = useState(classifier.name ?? "");
   const leave = () => (renamed.value = null);
   const give = async (event) => {
     event.preventDefault();
     try {
-      const now = await rename(classifier.id, input.current.value);
+      const now = await rename(classifier.id, name);
       if (open.classifier.value?.id === now.id) open.take(now);
       leave();
     } catch (problem) {
@@ -77,7 +83,7 @@ function RenameDialog({ classifier, open }) {
   return html`
     <${Dialog} title="Rename" onClose=${leave}>
       <form onSubmit=${give}>
-        <label class="field">Name<input ref=${input} value=${classifier.name ?? ""} maxlength="200" autofocus /></label>
+        <label class="field">Name<input value=${name} onInput=${({ target }) => setName(target.value)} maxlength="200" autofocus /></label>
         <div class="buttons"><button type="submit" class="main">Rename</button></div>
       </form>
     <//>

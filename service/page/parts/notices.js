@@ -2,7 +2,7 @@ import { html } from "../vendor/preact.js";
 import { adviceFor } from "../advice.js";
 import { delayed } from "../api.js";
 import { close, notices } from "../notices.js";
-import { count } from "../words.js";
+import { count, sentence } from "../words.js";
 import { Icon } from "./dialog.js";
 
 const MOST_PARTS = 5;
@@ -33,7 +33,7 @@ function Trouble({ notice }) {
       <${Icon} name="warning" />
       <div>
         <h2>${title}</h2>
-        <p>${detail}</p>
+        <p>${sentence(detail)}</p>
         ${errors.length > 1 &&
         html`<ul>
           ${errors.slice(0, MOST_PARTS).map(({ msg }) => html`<li>${msg}</li>`)}

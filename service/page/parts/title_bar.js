@@ -4,21 +4,21 @@ import { download, models, rename } from "../service.js";
 import { count } from "../words.js";
 import { Icon } from "./dialog.js";
 import { askToDelete, nameOf } from "./library.js";
+import { TextInput } from "./text_input.js";
 
 /** The classifier's name, how it stands, its model, and what can be done with it. */
 export function TitleBar({ workspace }) {
   const made = workspace.classifier.value;
-  const give = async ({ target }) => {
-    workspace.name.value = target.value;
-    if (!made || (made.name ?? "") === target.value.trim()) return;
-    await rename(made.id, target.value).then((now) => workspace.take(now), complain);
+  const give = async (name) => {
+    workspace.name.value = name.trim();
+    if (made) await rename(made.id, name).then((now) => workspace.take(now), complain);
   };
   return html`
     <section class="title" aria-label="The classifier">
       <div class="names">
         <h1>
           <label class="unseen" for="name">Name of the classifier</label>
-          <input id="name" placeholder=${made ? nameOf({ ...made, name: null }) : "New classifier"} maxlength="200" value=${workspace.name.value} onChange=${give} />
+          <${TextInput} id="name" placeholder=${made ? nameOf({ ...made, name: null }) : "New classifier"} maxlength="200" value=${workspace.name.value} onGive=${give} />
         </h1>
         <${Standing} workspace=${workspace} />
       </div>
