@@ -5,7 +5,7 @@ import { keyWanted } from "./api.js";
 import { complain, spoken } from "./notices.js";
 import { meet } from "./service.js";
 import { Workspace } from "./workspace.js";
-import { pasted } from "./parts/adding.js";
+import { dropsAnywhere, pasted } from "./parts/adding.js";
 import { Ask } from "./parts/ask.js";
 import { CameraDialog, cameraFor } from "./parts/camera.js";
 import { CodePanel } from "./parts/code_panel.js";
@@ -66,8 +66,10 @@ function App() {
     const navigate = () => openFromAddress();
     document.addEventListener("paste", paste);
     addEventListener("hashchange", navigate);
+    const dropsNoMore = dropsAnywhere(() => workspace.value);
     start();
     return () => {
+      dropsNoMore();
       document.removeEventListener("paste", paste);
       removeEventListener("hashchange", navigate);
     };

@@ -52,6 +52,20 @@ def test_dropped_pictures_go_where_they_are_dropped(seen_page: Seen, photos: Sho
     expect(seen_page.answers.get_by_role("heading", level=3)).to_have_text("Class 1")
 
 
+def test_dropped_folders_become_classes_of_their_names(seen_page: Seen, photos: Shown) -> None:
+    folders = [files[0].parent for files in photos.files]
+    box = seen_page.page.get_by_role("button", name="Add a class").bounding_box()
+    assert box is not None
+    devtools = seen_page.page.context.new_cdp_session(seen_page.page)  # scripts cannot make a drop with folders
+    for event in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(folder) for folder in folders], "dragOperationsMask": 1}
+        given = {"type": event, "x": box["x"] - 5, "y": box["y"], "data": data}
+        devtools.send("Input.dispatchDragEvent", given)
+    seen_page.is_ready(classes=3, pictures=sum(map(len, photos.files)))
+    for name, files in zip(photos.names, photos.files, strict=True):
+        expect(seen_page.tiles(name)).to_have_count(len(files))
+
+
 def test_a_chosen_folder_fills_its_class(seen_page: Seen, photos: Shown) -> None:
     folders = [files[0].parent for files in photos.files[:2]]
     for number, folder in enumerate(folders, start=1):
@@ -126,6 +140,7 @@ def test_a_picture_is_dragged_to_another_class(seen_page: Seen, photos: Shown, o
 def test_the_last_class_but_one_stays_and_the_page_says_why(seen_page: Seen, photos: Shown) -> None:
     seen_page.two_classes(photos.names[:2], [photos.files[0][:2], photos.files[1][:2]])
     seen_page.page.get_by_role("button", name=f"Remove the class {photos.names[0]}").click()
+    seen_page.page.get_by_role("dialog").get_by_role("button", name="Remove", exact=True).click()
     expect(seen_page.page.get_by_role("alert")).to_contain_text("A classifier needs pictures of two classes.")
     expect(seen_page.tiles(photos.names[0])).to_have_count(2)
 

@@ -44,6 +44,29 @@ export function useDrop(onFiles, onExample = null) {
   return { over, handlers: { onDragOver, onDrop, onDragLeave } };
 }
 
+/** What is dropped beside all places becomes classes; else the browser would leave the page to show it. */
+export function dropsAnywhere(workspaceOf) {
+  const onDragOver = (event) => event.dataTransfer.types.includes("Files") && event.preventDefault();
+  const onDrop = (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    filesOfDrop(event.dataTransfer).then((found) => takeFolders(workspaceOf(), found), complain);
+  };
+  document.addEventListener("dragover", onDragOver);
+  document.addEventListener("drop", onDrop);
+  return () => {
+    document.removeEventListener("dragover", onDragOver);
+    document.removeEventListener("drop", onDrop);
+  };
+}
+
+/** Each folder becomes a class. */
+export function takeFolders(workspace, found) {
+  const before = workspace.examples.value.length;
+  workspace.addFolders(found);
+  tellOfOthers(found.length, workspace.examples.value.length - before);
+}
+
 /** Says so where some of the files that came are no pictures. */
 export function tellOfOthers(came, taken) {
   if (taken < came) tell(`${count(came - taken, "file")} left out: not a picture.`);

@@ -1,5 +1,5 @@
 import { html, signal } from "../vendor/preact.js";
-import { Choosers, tellOfOthers, useDrop } from "./adding.js";
+import { takeFolders, useDrop } from "./adding.js";
 import { ClassCard } from "./class_card.js";
 import { Icon } from "./dialog.js";
 
@@ -8,12 +8,7 @@ export const justAdded = signal(null);
 
 /** The first step: classes with their pictures. */
 export function Show({ workspace }) {
-  const takeFolders = (found) => {
-    const before = workspace.examples.value.length;
-    workspace.addFolders(found);
-    tellOfOthers(found.length, workspace.examples.value.length - before);
-  };
-  const { over, handlers } = useDrop(takeFolders);
+  const { over, handlers } = useDrop((found) => takeFolders(workspace, found));
   const add = () => (justAdded.value = workspace.addClass().id);
   return html`
     <section class=${over ? "show over" : "show"} aria-labelledby="show-title" ...${handlers}>
