@@ -6,6 +6,7 @@ import { remember } from "./journal.js";
 const KEY_NAME = "kshot-key";
 const MOST_ATTEMPTS = 4;
 const MOST_ATTEMPTS_AT_START = 40; // models take a while to load
+const MOST_PATIENCE_SECONDS = 60;
 
 /** What went wrong, as the service's problem documents say it (RFC 9457), or the same for what never reached it. */
 export class Problem extends Error {
@@ -21,8 +22,8 @@ export const key = signal(sessionStorage.getItem(KEY_NAME) ?? "");
 /** While a request waits for a key: the problem that asked for one, and what to call when there is one or never will be. */
 export const keyWanted = signal(null);
 
-/** While a request waits to be sent again: the problem that it met. */
-export const delayed = signal(null);
+/** The requests that wait to be sent again: `{problem, until, stop}`, the time in ms; `stop` makes the problem theirs. */
+export const delayed = signal([]);
 
 export function setKey(text) {
   key.value = text;
@@ -82,10 +83,23 @@ async function patience(problem, request, attempt) {
   const again = problem.retryAfterSeconds !== null || problem.code === "changed_meanwhile" || starting;
   const lost = problem.code === "unreachable" && (request.creates || request.method === "GET");
   if (attempt >= (starting ? MOST_ATTEMPTS_AT_START : MOST_ATTEMPTS) || !(again || lost)) throw problem;
-  const seconds = Math.min(problem.retryAfterSeconds ?? 0.5 * 2 ** Math.min(attempt, 3), 60);
-  delayed.value = { problem, seconds };
-  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-  delayed.value = null;
+  const seconds = problem.retryAfterSeconds ?? 0.5 * 2 ** Math.min(attempt, 3);
+  if (seconds > MOST_PATIENCE_SECONDS) throw problem;
+  await pause(problem, seconds);
+}
+
+/** Waits as long as the user does. */
+function pause(problem, seconds) {
+  return new Promise((resolve, reject) => {
+    const end = (settle) => {
+      clearTimeout(timer);
+      delayed.value = delayed.value.filter((each) => each !== mine);
+      settle();
+    };
+    const timer = setTimeout(() => end(resolve), seconds * 1000);
+    const mine = { problem, until: Date.now() + seconds * 1000, stop: () => end(() => reject(problem)) };
+    delayed.value = [...delayed.value, mine];
+  });
 }
 
 /** One attempt. XMLHttpRequest, as fetch does not tell how much of a body has been sent. */

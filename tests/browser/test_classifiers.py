@@ -1,8 +1,8 @@
 """What becomes of a classifier: kept, opened again, renamed, deleted, given to programs; and who may."""
 
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,8 +72,6 @@ def test_another_model_is_given_the_same_pictures(seen_page: Seen, photos: Shown
 def test_the_code_that_is_shown_does_what_was_done(
     seen_page: Seen, photos: Shown, tmp_path: Path, language: str
 ) -> None:
-    if language == "JavaScript" and shutil.which("node") is None:
-        pytest.skip("there is no node to run JavaScript")
     seen_page.two_classes(["it's one", 'say "two", or more'], [photos.files[0][:2], photos.files[1][:2]])
     for file in (*photos.files[0][:3], *photos.files[1][:2]):
         (tmp_path / file.name).symlink_to(file)
@@ -86,26 +84,43 @@ def test_the_code_that_is_shown_does_what_was_done(
         programs = {
             "curl": ["bash", "-c", code],
             "Python": [sys.executable, "-c", code],
-            "JavaScript": ["node", "--input-type=module", "-e", code],
+            "JavaScript": [str(Path(sys.executable).with_name("node")), "--input-type=module", "-e", code],
         }
         done = subprocess.run(programs[language], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
 
 
-def test_a_key_is_asked_for_and_kept_by_the_tab_alone(browser: Browser, photos: Shown, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running(data, KSHOT_AUTH="keys") as service, seen(browser, service.url) as page:
-        command = [sys.executable, "-m", "service", "keys", "create", "laptop", "--data-dir", str(data)]
-        key = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
+    """A service that asks for keys, and its data folder, where they are made."""
+    data = tmp_path_factory.mktemp("guarded") / "data"
+    with running(data, KSHOT_AUTH="keys") as service:
+        yield service, data
+
+
+def _key(data: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "service", "keys", "create", "laptop", "--data-dir", str(data), *options]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _give(page: Seen, key: str) -> None:
+    page.page.get_by_role("dialog").get_by_label("Key").fill(key)
+    page.page.get_by_role("dialog").get_by_role("button", name="Use this key").click()
+
+
+def test_a_key_is_asked_for_and_kept_by_the_tab_alone(
+    browser: Browser, photos: Shown, guarded: tuple[Service, Path]
+) -> None:
+    service, data = guarded
+    key = _key(data)
+    with seen(browser, service.url) as page:
         dialog = page.page.get_by_role("dialog")
         expect(dialog).to_have_accessible_name("This service asks for a key")
         page.looked_at("8-key")
-        dialog.get_by_label("Key").fill("kshot_wrong")
-        dialog.get_by_role("button", name="Use this key").click()
-        expect(page.page.get_by_role("dialog")).to_have_accessible_name("That key was not taken")
-        dialog.get_by_label("Key").fill(key)
-        dialog.get_by_role("button", name="Use this key").click()
+        _give(page, "kshot_wrong")
+        expect(dialog).to_have_accessible_name("That key was not taken")
+        _give(page, key)
         expect(dialog).to_have_count(0)
         page.two_classes(photos.names[:2], [photos.files[0][:1], photos.files[1][:1]])
         assert key not in page.page.content()
@@ -116,6 +131,27 @@ def test_a_key_is_asked_for_and_kept_by_the_tab_alone(browser: Browser, photos: 
         page.page.reload()
         expect(dialog).to_have_accessible_name("This service asks for a key")
         page.stayed_here(service.url, complaints=["status of 401"])
+
+
+def test_a_key_that_asks_too_often_sees_when_it_may_again(browser: Browser, guarded: tuple[Service, Path]) -> None:
+    service, data = guarded
+    key = _key(data, "--requests-per-minute", "20")
+    with seen(browser, service.url) as page, service.client() as client:
+        _give(page, key)
+        model = page.page.get_by_label("Model")
+        expect(model).to_have_value("omniglot-protonet")
+        while client.get("/v1/models", headers={"X-API-Key": key}).status_code == 200:
+            pass
+        page.page.reload()
+        messages = page.page.get_by_role("region", name="Messages")
+        expect(messages).to_contain_text("Asking again in 3 seconds.")
+        expect(messages).to_contain_text("Asking again in 2 seconds.")
+        page.looked_at("9-waiting")
+        expect(model).to_have_value("omniglot-protonet")
+        page.page.reload()
+        messages.get_by_role("button", name="Stop").click()
+        expect(page.page.get_by_role("alert")).to_contain_text("Wait a little, then try again.")
+        page.stayed_here(service.url, complaints=["status of 401", "status of 429"])
 
 
 def test_a_service_that_is_gone_is_said_and_asked_again(browser: Browser, photos: Shown, tmp_path: Path) -> None:

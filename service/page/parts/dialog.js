@@ -36,6 +36,8 @@ const ICONS = {
   copy: "M8 8h12v12H8zM4 16V4h12",
   check: "M5 13l4 4L19 7",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
+  clock: "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16zM12 8v4.5l3 2",
+  upload: "M12 20V9M7 14l5-5 5 5M5 4h14",
   warning: "M12 4L2.5 20h19zM12 10v4.5M12 17.2v.3",
 };
 

@@ -1,20 +1,38 @@
-import { html } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../vendor/preact.js";
 import { adviceFor } from "../advice.js";
 import { delayed } from "../api.js";
-import { close, notices } from "../notices.js";
+import { close, notices, spoken } from "../notices.js";
 import { count, sentence } from "../words.js";
 import { Icon } from "./dialog.js";
 
 const MOST_PARTS = 5;
+const TICK_MS = 200;
 
 /** What happened, in a corner. Problems are alerts; news are read out by the page's status line. */
 export function Notices() {
   return html`
     <section class="notices" aria-label="Messages">
-      ${delayed.value && html`<div class="notice" role="status">${delayed.value.problem.title}. Asking again in ${count(Math.ceil(delayed.value.seconds), "second")}.</div>`}
+      ${delayed.value.length > 0 && html`<${Delay} waiting=${delayed.value} />`}
       ${notices.value.map((notice) => (notice.problem ? html`<${Trouble} key=${notice.id} notice=${notice} />` : html`<${News} key=${notice.id} notice=${notice} />`))}
     </section>
   `;
+}
+
+/** Counts down to the next attempt of those that wait; read aloud once, not every second. */
+function Delay({ waiting }) {
+  const [now, setNow] = useState(Date.now());
+  const last = waiting.reduce((one, other) => (other.until > one.until ? other : one));
+  const words = `${last.problem.title}. Asking again in ${count(Math.max(Math.ceil((last.until - now) / 1000), 1), "second")}.`;
+  useEffect(() => {
+    spoken.value = words;
+    const ticking = setInterval(() => setNow(Date.now()), TICK_MS);
+    return () => clearInterval(ticking);
+  }, []);
+  return html`<div class="notice">
+    <${Icon} name="clock" />
+    <p>${words}</p>
+    <button type="button" class="quiet" onClick=${() => waiting.forEach(({ stop }) => stop())}>Stop</button>
+  </div>`;
 }
 
 function News({ notice }) {

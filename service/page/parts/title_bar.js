@@ -54,6 +54,7 @@ function ModelChoice({ workspace }) {
     <div class="model">
       <label for="model">Model</label>
       <select id="model" value=${chosen} disabled=${fixed} aria-describedby="model-hint" onChange=${({ target }) => workspace.useModel(target.value)}>
+        ${!chosen && html`<option value="">loading…</option>`}
         <option value="auto">auto</option>
         ${models.value.map(({ name }) => html`<option key=${name} value=${name}>${name}</option>`)}
       </select>
