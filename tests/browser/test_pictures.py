@@ -121,6 +121,7 @@ def test_a_picture_is_moved_by_keyboard_alone(seen_page: Seen, photos: Shown) ->
     page.keyboard.press("Enter")
     expect(seen_page.tiles(photos.names[0])).to_have_count(2)
     expect(seen_page.tiles(photos.names[1])).to_have_count(4)
+    expect(seen_page.class_card(photos.names[1]).get_by_title(photos.files[0][0].name)).to_be_focused()
     seen_page.tiles(photos.names[1]).last.focus()
     page.keyboard.press("Delete")
     seen_page.is_ready(classes=2, pictures=5)

@@ -36,6 +36,13 @@ def test_a_whole_session_from_the_first_picture_to_the_exported_file(
     expect(seen_page.answers.nth(0).get_by_role("list", name="Probabilities")).to_contain_text("none of these")
     expect(seen_page.answers.nth(0).get_by_role("button", name=f"{two}, distance")).not_to_have_count(0)
     seen_page.looked_at("2-answered")
+    says_none = seen_page.page.get_by_label("Say “none of these”")
+    none = seen_page.answers.get_by_role("heading", name="None of these")
+    says_none.select_option("never")
+    expect(none).to_have_count(0)
+    expect(seen_page.answers.nth(1)).to_contain_text("Perhaps none of these")
+    says_none.select_option("where the model advises it")
+    expect(none).to_have_count(1)
 
     seen_page.page.get_by_role("button", name="Add a class").click()
     seen_page.name_class(2, three)
@@ -81,8 +88,9 @@ def test_a_broken_file_is_named_and_all_others_are_taken(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
-    seen_page.name_class(0, photos.names[0])
-    seen_page.show(photos.names[0], [*photos.files[0][:2], broken])
+    long = "a name of a class that is longer than any place for it, as Donaudampfschifffahrtsgesellschaften like them"
+    seen_page.name_class(0, long)
+    seen_page.show(long, [*photos.files[0][:2], broken])
     seen_page.name_class(1, photos.names[1])
     seen_page.show(photos.names[1], photos.files[1][:2])
     alert = seen_page.page.get_by_role("alert")
@@ -91,5 +99,6 @@ def test_a_broken_file_is_named_and_all_others_are_taken(
     seen_page.is_ready(classes=2, pictures=4)
     seen_page.ask([broken])
     expect(seen_page.answers).to_contain_text("broken.jpg cannot be answered.")
+    seen_page.page.get_by_role("button", name=f"Remove the class {long}").click(trial=True)  # nothing lies over it
     seen_page.looked_at("4-broken")
     seen_page.stayed_here(open_service.url, complaints=["status of 422"])

@@ -1,4 +1,5 @@
 import { html, useState } from "../vendor/preact.js";
+import { focusOn } from "../focus.js";
 import { percent, sentence } from "../words.js";
 import { Icon } from "./dialog.js";
 import { shownExample } from "./example_dialog.js";
@@ -6,6 +7,7 @@ import { Picture } from "./example_tile.js";
 
 const BARS = 4;
 const NEAREST = 4;
+const DOUBT = 0.5;
 
 /** One query with what is said of it. */
 export function Answer({ workspace, query }) {
@@ -17,7 +19,7 @@ export function Answer({ workspace, query }) {
         ${shows
           ? html`<img src=${query.thumb} alt=${`Asked: ${name}`} title=${name} onError=${() => setShows(false)} />`
           : html`<span class="unpictured">${name}</span>`}
-        <button type="button" class="quiet icon" aria-label=${`Forget ${name}`} onClick=${() => workspace.forgetQuery(query.id)}><${Icon} name="close" /></button>
+        <button type="button" class="quiet icon" aria-label=${`Forget ${name}`} onClick=${() => forget(workspace, query)}><${Icon} name="close" /></button>
       </div>
       <div class="said">
         ${result && html`<${Verdict} workspace=${workspace} result=${result} />`}
@@ -39,10 +41,16 @@ function Verdict({ workspace, result }) {
       ${shown.map(({ label, probability }) => html`<${Bar} key=${label} label=${label} share=${probability} colour=${colourOf(workspace, label)} />`)}
       ${none !== null && html`<${Bar} label="none of these" share=${none} colour="none" />`}
     </ul>
+    ${prediction && none > DOUBT && html`<p class="advice small">Perhaps none of these: that is likelier than not.</p>`}
     ${predictions.length > shown.length && html`<button type="button" class="quiet" onClick=${() => setMore(true)}>${predictions.length - shown.length} more</button>`}
     ${!calibrated && html`<p class="small">This model's probabilities are not calibrated, and it cannot say “none of these”.</p>`}
     ${nearest?.length > 0 && html`<${Nearest} workspace=${workspace} nearest=${nearest} />`}
   `;
+}
+
+function forget(workspace, query) {
+  workspace.forgetQuery(query.id);
+  focusOn("ask-title");
 }
 
 const colourOf = (workspace, label) => `c${workspace.classNamed(label)?.colour ?? 0}`;
@@ -80,7 +88,7 @@ function Nearest({ workspace, nearest }) {
 function Teach({ workspace, query }) {
   const teach = ({ target }) => {
     workspace.teach(query, target.value);
-    workspace.forgetQuery(query.id);
+    forget(workspace, query);
   };
   return html`
     <label class="teach">

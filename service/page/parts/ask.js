@@ -13,7 +13,7 @@ export function Ask({ workspace }) {
   return html`
     <section class=${over ? "ask over" : "ask"} aria-labelledby="ask-title" ...${handlers} ...${marks("ask")}>
       <header>
-        <h2 id="ask-title">Ask</h2>
+        <h2 id="ask-title" tabindex="-1">Ask</h2>
         <p>Pictures that it has not seen. The answers follow what you show.</p>
       </header>
       <div class="drop">

@@ -1,4 +1,5 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { focusOn } from "../focus.js";
 import { usable } from "../workspace.js";
 import { count } from "../words.js";
 import { Choosers, marks, tellOfOthers, useDrop } from "./adding.js";
@@ -17,6 +18,7 @@ export function ClassCard({ workspace, its }) {
   const remove = () => {
     setDoomed(false);
     workspace.removeClass(its.id);
+    focusOn("add-class");
   };
   const examples = workspace.visible.value.filter(({ classId }) => classId === its.id);
   const take = (found) => tellOfOthers(found.length, workspace.add(its.id, found.map(({ file }) => file)));

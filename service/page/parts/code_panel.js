@@ -11,28 +11,26 @@ export function CodePanel() {
   const [language, setLanguage] = useState("curl");
   const done = journal.value;
   const request = done.find(({ told }) => told === chosen) ?? done[0];
-  const code = request ? LANGUAGES[language](request) : "";
+  if (!request) return null;
+  const code = LANGUAGES[language](request);
   return html`
     <section class="code" aria-labelledby="code-title">
       <header>
         <h2 id="code-title">Use it in code</h2>
-        <p>${request ? "What you just did here, done by a program." : "What you do here appears here as code."}</p>
+        <p>What you just did here, done by a program.</p>
       </header>
-      ${request &&
-      html`
-        <div class="pick">
-          <label class="unseen" for="deed">What was done</label>
-          <select id="deed" value=${request.told} onChange=${({ target }) => setChosen(target.value)}>
-            ${done.map(({ told }) => html`<option key=${told} value=${told}>${told}</option>`)}
-          </select>
-          <div class="languages" role="group" aria-label="Language">
-            ${Object.keys(LANGUAGES).map((each) => html`<button type="button" key=${each} aria-pressed=${String(each === language)} onClick=${() => setLanguage(each)}>${each}</button>`)}
-          </div>
-          <button type="button" onClick=${() => copy(code)}><${Icon} name="copy" />Copy as ${language}</button>
+      <div class="pick">
+        <label class="unseen" for="deed">What was done</label>
+        <select id="deed" value=${request.told} onChange=${({ target }) => setChosen(target.value)}>
+          ${done.map(({ told }) => html`<option key=${told} value=${told}>${told}</option>`)}
+        </select>
+        <div class="languages" role="group" aria-label="Language">
+          ${Object.keys(LANGUAGES).map((each) => html`<button type="button" key=${each} aria-pressed=${String(each === language)} onClick=${() => setLanguage(each)}>${each}</button>`)}
         </div>
-        <pre tabindex="0" aria-label=${`${request.told}, as ${language}`}><code>${code}</code></pre>
-        ${key.value && html`<p class="small">Put your key into the environment variable <code>KSHOT_KEY</code>.</p>`}
-      `}
+        <button type="button" onClick=${() => copy(code)}><${Icon} name="copy" />Copy as ${language}</button>
+      </div>
+      <pre tabindex="0" aria-label=${`${request.told}, as ${language}`}><code>${code}</code></pre>
+      ${key.value && html`<p class="small">Put your key into the environment variable <code>KSHOT_KEY</code>.</p>`}
     </section>
   `;
 }

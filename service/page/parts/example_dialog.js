@@ -1,4 +1,5 @@
 import { html, signal } from "../vendor/preact.js";
+import { focusOn } from "../focus.js";
 import { sentence } from "../words.js";
 import { Dialog, Icon } from "./dialog.js";
 import { Picture } from "./example_tile.js";
@@ -16,10 +17,12 @@ export function ExampleDialog({ workspace }) {
   const move = (classId) => {
     workspace.move(example.id, classId);
     leave();
+    focusOn(example.id);
   };
   const remove = () => {
     workspace.remove(example.id);
     leave();
+    focusOn(its.id);
   };
   return html`
     <${Dialog} title=${example.name} class="example" onClose=${leave}>

@@ -20,7 +20,7 @@ export function ExampleTile({ workspace, its, example, number }) {
   const words = [`Picture ${number} of ${its.name}: ${example.name}`, suspect && "looks mislabelled", WORDS[status], reason].filter(Boolean);
   return html`
     <li class=${`tile ${status}${suspect ? " suspect" : ""}`} draggable onDragStart=${drag}>
-      <button type="button" class="picture" aria-label=${words.join(", ")} title=${example.name} onClick=${() => (shownExample.value = id)} onKeyDown=${press}>
+      <button type="button" class="picture" id=${id} aria-label=${words.join(", ")} title=${example.name} onClick=${() => (shownExample.value = id)} onKeyDown=${press}>
         <${Picture} example=${example} />
         ${(suspect || status === "refused" || status === "failed") && html`<span class="badge"><${Icon} name="warning" /></span>`}
       </button>

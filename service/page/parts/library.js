@@ -1,4 +1,5 @@
 import { html, signal, useRef, useState } from "../vendor/preact.js";
+import { focusOn } from "../focus.js";
 import { complain, tell } from "../notices.js";
 import { bring, classifiers, discard, listMore, nextCursor, rename } from "../service.js";
 import { ago, count } from "../words.js";
@@ -25,14 +26,14 @@ export function Library({ shown, open, onNew }) {
     <nav id="library" class=${shown.value ? "library shown" : "library"} aria-labelledby="library-title">
       <header>
         <h2 id="library-title">My classifiers</h2>
-        <button type="button" onClick=${onNew}><${Icon} name="plus" />New</button>
+        <button type="button" id="new" onClick=${onNew}><${Icon} name="plus" />New</button>
       </header>
       ${!classifiers.value.length && html`<p class="small">None yet. Show the page two kinds of pictures, and the first one is here.</p>`}
       <ul>
         ${classifiers.value.map((each) => html`<${Entry} key=${each.id} classifier=${each} current=${open.classifier.value?.id === each.id} />`)}
       </ul>
       ${nextCursor.value && html`<button type="button" class="quiet wide" onClick=${() => listMore().catch(complain)}>Show more</button>`}
-      <button type="button" class="quiet wide" onClick=${() => chooser.current.click()}>Import a file</button>
+      <button type="button" class="quiet wide" onClick=${() => chooser.current.click()}><${Icon} name="upload" />Import a file</button>
       <input ref=${chooser} type="file" accept=".safetensors" hidden aria-label="A classifier's file" onChange=${take} />
     </nav>
   `;
@@ -96,6 +97,7 @@ function DeleteDialog({ classifier, open }) {
     leave();
     try {
       await discard(classifier.id);
+      focusOn("new");
       tell("The classifier was deleted.");
       if (open.classifier.value?.id === classifier.id) location.hash = "";
     } catch (problem) {

@@ -20,7 +20,7 @@ export function Show({ workspace }) {
         ${workspace.classes.value.map((each) => html`<${ClassCard} key=${each.id} workspace=${workspace} its=${each} />`)}
       </div>
       <div class="add-class">
-        <button type="button" onClick=${add}><${Icon} name="plus" />Add a class</button>
+        <button type="button" id="add-class" onClick=${add}><${Icon} name="plus" />Add a class</button>
         <p class="small">Or drop folders here: each becomes a class of its name.</p>
       </div>
     </section>
