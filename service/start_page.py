@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _LIBRARIES = "vendor/preact.js"
+HOW_TO_BUILD = "run “make install” in a checkout of kshot, then start the service again"
 _FOREVER = "public, max-age=31536000, immutable"
 # Pictures are shown from memory (blob:); everything else is a file of this host, and nothing is written inline.
 _POLICY = (
@@ -37,13 +38,14 @@ def add_start_page(app: FastAPI, *, folder: Traversable | None = None) -> None:
     Args:
         folder: of the page's files; the package's own if not given.
     """
-    files = dict(_files(folder or resources.files("service") / "page"))
+    folder = folder or _folder()
+    files = dict(_files(folder))
     html, missing = files.pop("index.html").decode(), files.pop("missing.html").decode()
     version = hashlib.sha256(b"".join(name.encode() + content for name, content in files.items())).hexdigest()[:12]
     page = Template(html).substitute(loaded="\n    ".join(_loaded(files, f"page/{version}")))
-    built = _LIBRARIES in files
+    built = is_built(folder)
     if not built:
-        logger.warning("the page at / was not built; “make install” in a checkout builds it, then start again")
+        logger.warning("the page at / was not built: %s", HOW_TO_BUILD)
 
     async def index(_request: Request) -> Response:
         if built:
@@ -61,6 +63,15 @@ def add_start_page(app: FastAPI, *, folder: Traversable | None = None) -> None:
 
     app.add_route("/", index, include_in_schema=False)
     app.add_route("/page/{version}/{name:path}", asset, include_in_schema=False)
+
+
+def is_built(folder: Traversable | None = None) -> bool:
+    """Whether the libraries of the page are there, which are not in the repository."""
+    return (folder or _folder()).joinpath(_LIBRARIES).is_file()
+
+
+def _folder() -> Traversable:
+    return resources.files("service") / "page"
 
 
 def _loaded(files: Mapping[str, bytes], folder: str) -> list[str]:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import onnxruntime
 
 from service.doctor.finding import Finding
+from service.start_page import HOW_TO_BUILD, is_built
 
 _PACKAGES = ("kshot", "torch", "torchvision", "timm", "fastapi", "pydantic", "sqlalchemy", "pillow")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
@@ -19,6 +20,7 @@ def software() -> Iterator[Finding]:
     for name in _PACKAGES:
         yield Finding("software", name, "ok", version(name))
     yield _onnx_runtime()
+    yield _page()
     for extra, packages in _EXTRAS.items():
         missing = [name for name in packages if not _installed(name)]
         advice = f"pip install 'kshot[{extra}]' where it is needed" if missing else ""
@@ -34,6 +36,12 @@ def _onnx_runtime() -> Finding:
         advice = f"both write into one folder: pip uninstall {' '.join(there)}, then install one of them"
         return Finding("software", "onnxruntime", "wrong", found, advice)
     return Finding("software", "onnxruntime", "ok", found)
+
+
+def _page() -> Finding:
+    if is_built():
+        return Finding("software", "page at /", "ok", "built")
+    return Finding("software", "page at /", "note", "not built; the API works without it", HOW_TO_BUILD)
 
 
 def _installed(name: str) -> bool:

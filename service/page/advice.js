@@ -8,7 +8,7 @@ const ADVICE = {
   unknown_model: "Choose one of the models in the list.",
   model_version_missing: "Make a new classifier from the pictures with a model that is there.",
   missing_scope: "Use a key with that scope; an operator makes one with “kshot keys create NAME --scope …”.",
-  undecodable_image: "Remove them here, or save them as JPEG or PNG and show them again.",
+  undecodable_image: "Remove here what is broken, or save it as JPEG or PNG and show it again.",
   too_large: "Send fewer pictures at once, or smaller ones.",
   rate_limited: "Wait a little, then try again.",
   overloaded: "Try again in a few seconds.",

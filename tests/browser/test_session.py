@@ -95,7 +95,7 @@ def test_a_broken_file_is_named_and_all_others_are_taken(
     seen_page.show(photos.names[1], photos.files[1][:2])
     alert = seen_page.page.get_by_role("alert")
     expect(alert).to_contain_text("“broken.jpg”: the picture cannot be decoded")
-    expect(alert).to_contain_text("Remove them here, or save them as JPEG or PNG")
+    expect(alert).to_contain_text("Remove here what is broken, or save it as JPEG or PNG")
     seen_page.is_ready(classes=2, pictures=4)
     seen_page.ask([broken])
     expect(seen_page.answers).to_contain_text("broken.jpg cannot be answered.")

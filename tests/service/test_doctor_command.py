@@ -37,6 +37,7 @@ def test_where_nothing_is_wrong_it_says_what_there_is_and_leaves_it_so(tmp_path:
     done, findings = examined(tmp_path)
     assert done.exit_code == 0, wrong(findings)
     assert "CPU" in findings["onnxruntime"]["found"]
+    assert findings["page at /"]["found"] == "built"
     assert findings["device"]["found"].startswith("cpu (as KSHOT_DEVICE says)")
     assert "onnxruntime-cpu, uncalibrated, the default" in findings["omniglot-protonet"]["found"]
     assert findings["KSHOT_DATA_DIR"]["found"] == str(tmp_path / "data")

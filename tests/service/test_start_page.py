@@ -92,6 +92,8 @@ def test_the_licences_of_what_is_not_ours_are_beside_it(client: httpx.Client) ->
 def test_a_page_that_was_not_built_says_what_makes_it_and_nothing_else_fails(tmp_path: Path) -> None:
     folder = tmp_path / "page"
     shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns("vendor"))
+    assert start_page.is_built()
+    assert not start_page.is_built(folder)
     with serving(_app(folder)) as url, httpx.Client(base_url=url) as client:
         page = client.get("/")
         assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
