@@ -50,7 +50,8 @@ def test_requests_stages_batches_and_states_are_counted(service: Service) -> Non
     assert more("kshot_encode_seconds_count", model="omniglot-protonet") == 2
     assert more("kshot_decode_seconds_count") == more("kshot_queue_seconds_count") == 2
     assert more("kshot_batch_pictures_sum") == len(NEW)
-    assert more("kshot_batch_jobs_sum") == 2
+    # Each in one turn, or in several where the service has not seen yet how fast the model is.
+    assert 2 <= more("kshot_batch_jobs_sum") <= 2 * more("kshot_batch_jobs_count")
     assert more("kshot_state_lookups_total", found="yes") == 1
     assert more("kshot_states") >= 1
     assert after[of("kshot_state_bytes")] > 0
