@@ -9,7 +9,7 @@ LIBRARIES := service/page/vendor/preact.js
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-serving clean
+.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-serving clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,18 @@ test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TE
 
 test-api: install ## schemathesis, all checks, over every operation, with keys and without (KSHOT_TEST_API_EXAMPLES=20)
 	$(BIN)/python -m pytest -m api -s tests/api
+
+test-clients: install ## a Python and a TypeScript client, made of the live document and run (needs Node.js and npm)
+	$(BIN)/python -m pytest -m clients tests/clients
+
+test-docs: install ## every command and snippet of README.md and docs/, against a live service; the pages built
+	$(BIN)/python -m pytest -m docs tests/docs
+
+docs: install ## the pages of docs/ as site/index.html, every warning an error
+	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs site
+
+docs-pictures: install ## draw the pictures of docs/ again
+	$(BIN)/python docs/pictures.py
 
 test-faults: install ## kills, restarts, replicas, minutes of load (about a quarter of an hour)
 	$(BIN)/python -m pytest -m faults -s --timeout 1200

@@ -23,6 +23,9 @@ _TIMEOUT = {
     "schema": {"type": "number", "exclusiveMinimum": 0},
     "example": 10,
 }
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer", "minimum": 1}}
+}
 
 
 def corrected_openapi(app: FastAPI, *, keys_needed: bool = True) -> dict[str, Any]:
@@ -151,14 +154,18 @@ def _with_problems(responses: dict[str, Any]) -> dict[str, Any]:
     FastAPI writes the model of an additional response under the media type of the route's own answer. Generated clients
     choose the parser by the media type: openapi-generator's and hey-api's would not recognise the problem.
     """
-    return {status: answer if status.startswith("2") else _as_problem(answer) for status, answer in responses.items()}
+    return {
+        status: answer if status.startswith("2") else _as_problem(answer, waits=status in ("429", "503"))
+        for status, answer in responses.items()
+    }
 
 
-def _as_problem(response: dict[str, Any]) -> dict[str, Any]:
+def _as_problem(response: dict[str, Any], *, waits: bool) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for media_type in response.get("content", {}).values():
         merged |= media_type
-    return {**response, "content": {"application/problem+json": merged}} if merged else response
+    headers = {"headers": _RETRY_AFTER | response.get("headers", {})} if waits else {}
+    return {**response, **headers, **({"content": {"application/problem+json": merged}} if merged else {})}
 
 
 def _without_validation_error(document: dict[str, Any]) -> dict[str, Any]:

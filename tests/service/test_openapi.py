@@ -190,6 +190,14 @@ def test_every_error_is_a_problem_document_whatever_the_route_answers_otherwise(
     assert list_["410"]["content"] == {"application/problem+json": {**PROBLEM, "example": {"code": "gone"}}}
 
 
+def test_answers_to_come_back_later_tell_when() -> None:
+    answers = corrected_openapi(_app(_uploads()))["paths"]["/pets"]["post"]["responses"]
+    assert [status for status, answer in answers.items() if "Retry-After" in answer.get("headers", {})] == [
+        "429",
+        "503",
+    ]
+
+
 def test_no_reference_dangles() -> None:
     document = _app(_uploads(), _plain(), _albums(), _media_types()).openapi()
     assert PROBLEM["schema"]["$ref"] in references(document)

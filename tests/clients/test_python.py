@@ -1,4 +1,4 @@
-"""A client generated from the live document makes every kind of call against the live server."""
+"""openapi-python-client's client of the live document type-checks and makes every kind of call."""
 
 import base64
 import importlib
@@ -15,7 +15,19 @@ from typing import Any
 
 import pytest
 
-from tests.service.running import Service, assert_same, digits
+from tests.clients.conftest import Place, page_blocks, shown
+from tests.service.running import assert_same, digits
+
+pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("python")]
+
+SESSION = Path(__file__).parent / "session.py"
+# The generator's own file passes `*args: object` on to httpx, which is typed more narrowly.
+MYPY = """
+[mypy]
+strict = true
+[mypy-kshot_client.client]
+disable_error_code = arg-type
+"""
 
 SUPPORT = digits(5, labels=(1, 3, 7))
 QUERIES = digits(3, start=5, labels=(1, 3, 7))
@@ -23,31 +35,42 @@ LABELS = [label for label, _ in SUPPORT]
 
 
 @pytest.fixture(scope="module")
-def generated(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The package that `openapi-python-client` makes of the service's document."""
-    folder = tmp_path_factory.mktemp("generated")
-    document = folder / "openapi.json"
-    with service.client() as client:
-        document.write_bytes(client.get("/openapi.json").raise_for_status().content)
-    command = [str(Path(sys.executable).with_name("openapi-python-client")), "generate", "--path", str(document)]
-    made = subprocess.run(
-        [*command, "--output-path", str(folder / "kshot_client"), "--meta", "none", "--fail-on-warning"],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},  # it calls ruff
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def generated(place: Place) -> Iterator[ModuleType]:
+    """The package that `openapi-python-client` makes of the service's document, as the page says, without a warning."""
+    (generate,) = (block for block in page_blocks("sh") if "openapi-python-client generate" in block.text)
+    command = f"{place.command(generate).strip()} --fail-on-warning"
+    made = run(place, "bash", "-euo", "pipefail", "-c", command)
     assert made.returncode == 0, made.stdout + made.stderr
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(place.folder))
     yield importlib.import_module("kshot_client")
-    sys.path.remove(str(folder))
+    sys.path.remove(str(place.folder))
 
 
 @pytest.fixture
-def api(generated: ModuleType, service: Service) -> Iterator[Any]:
-    with generated.Client(base_url=service.url, timeout=60) as api:
+def api(generated: ModuleType, place: Place) -> Iterator[Any]:
+    with generated.AuthenticatedClient(base_url=place.service.url, token=place.key, timeout=60) as api:
         yield api
+
+
+def run(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the generator calls ruff
+    environment = {**os.environ, **place.environment(), "PATH": beside, "PYTHONPATH": str(place.folder)}
+    return subprocess.run(
+        command, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_page_shows_what_the_session_does() -> None:
+    assert shown(SESSION, rule="# ---") == [block.text.strip() for block in page_blocks("python")]
+
+
+def test_the_client_type_checks_and_passes_its_session(place: Place, generated: ModuleType) -> None:
+    place.session(SESSION, to=place.folder / "session.py")
+    (place.folder / "mypy.ini").write_text(MYPY, "utf-8")
+    checked = run(place, "mypy", "--config-file", "mypy.ini", "-p", "kshot_client", "-m", "session")
+    assert checked.returncode == 0, checked.stdout
+    done = run(place, sys.executable, "session.py")
+    assert done.stdout.endswith("the session is over\n"), done.stdout + done.stderr
 
 
 def call(group: str, operation: str, api: Any, *arguments: Any, **options: Any) -> Any:
@@ -132,7 +155,7 @@ def test_errors_come_back_typed(api: Any) -> None:
 
 
 def test_models_and_health_come_back_typed(api: Any) -> None:
-    assert "omniglot-protonet" in [card.name for card in call("models", "list_models", api).data]
+    assert [card.name for card in call("models", "list_models", api).data] == ["omniglot-protonet"]
     assert call("models", "get_model", api, "omniglot-protonet").default is True
     assert call("health", "ready", api).status == "ready"
     assert call("health", "version", api).limits.ways > 2
