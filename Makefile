@@ -42,10 +42,10 @@ test-api: install ## schemathesis, all checks, over every operation, with keys a
 	$(BIN)/python -m pytest -m api -s tests/api
 
 test-clients: install ## a Python and a TypeScript client, made of the live document and run (needs Node.js and npm)
-	$(BIN)/python -m pytest -m clients tests/clients
+	$(BIN)/python -m pytest -m clients --numprocesses 2 --dist loadscope tests/clients
 
 test-docs: install ## every command and snippet of README.md and docs/, against a live service; the pages built
-	$(BIN)/python -m pytest -m docs tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs --numprocesses auto --dist loadgroup tests/docs
 
 docs: install ## the pages of docs/ as site/index.html, every warning an error
 	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs site

@@ -18,7 +18,7 @@ import pytest
 from tests.clients.conftest import Place, page_blocks, shown
 from tests.service.running import assert_same, digits
 
-pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("python")]
+pytestmark = pytest.mark.clients
 
 SESSION = Path(__file__).parent / "session.py"
 # The generator's own file passes `*args: object` on to httpx, which is typed more narrowly.

@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients.conftest import Place, page_blocks, shown
 
-pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("typescript")]
+pytestmark = pytest.mark.clients
 
 FOLDER = Path(__file__).parent / "typescript"
 SESSION = FOLDER / "session.ts"
