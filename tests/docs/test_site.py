@@ -14,7 +14,7 @@ from service.settings import Limits, Settings
 from tests.docs.blocks import REPOSITORY
 from tests.service.running import MODELS
 
-pytestmark = [pytest.mark.docs, pytest.mark.xdist_group("site")]  # it is built once, in the folder of its sources
+pytestmark = pytest.mark.docs
 
 DOCS = REPOSITORY / "docs"
 
