@@ -41,7 +41,7 @@ test: install ## all tests, the real-data ones where ../shared/data (or KSHOT_TE
 test-api: install ## schemathesis, all checks, over every operation, with keys and without (KSHOT_TEST_API_EXAMPLES=20)
 	$(BIN)/python -m pytest -m api -s tests/api
 
-test-clients: install ## a Python and a TypeScript client, made of the live document and run (needs Node.js and npm)
+test-clients: install ## a Python and a TypeScript client, made of the live document, type-checked and run
 	$(BIN)/python -m pytest -m clients --numprocesses 2 --dist loadscope tests/clients
 
 test-docs: install ## every command and snippet of README.md and docs/, against a live service; the pages built

@@ -60,7 +60,7 @@ def _api(document: dict[str, Any]) -> Iterator[str]:
                 yield from _operation(method, path, operation, document)
     yield "## Shapes\n\nOf JSON bodies and answers.\n"
     for name, schema in document["components"]["schemas"].items():
-        if not name.startswith("Body"):
+        if not name.endswith("Form"):
             yield f"### {name}\n\n{_plain(schema.get('description', ''))}\n\n{_fields(schema)}\n"
 
 
@@ -74,7 +74,7 @@ def _operation(method: str, path: str, operation: dict[str, Any], document: dict
     for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
         yield f"Body, `{media_type}`: {_type(body['schema'])}\n"
         name = body["schema"].get("$ref", "").rpartition("/")[2]
-        if name.startswith("Body"):
+        if name.endswith("Form"):
             yield _fields(document["components"]["schemas"][name]) + "\n"
     answers = [(status, answer) for status, answer in operation["responses"].items() if status not in _ANY]
     yield _table(("status", "", ""), ((s, _plain(a["description"]), _answer(a)) for s, a in sorted(answers))) + "\n"
@@ -98,7 +98,7 @@ def _type(schema: dict[str, Any]) -> str:
     """A schema in a few words; one that has a name, as a link to where it is told."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return "a form" if name.startswith("Body") else f"[{name}](#{name.lower()})"
+        return "a form" if name.endswith("Form") else f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_type(option) for option in schema["anyOf"]))
     if schema.get("type") == "array":

@@ -66,7 +66,7 @@ def _corrected(document: dict[str, Any], *, keys_needed: bool) -> dict[str, Any]
             operation.setdefault("parameters", []).append(_TIMEOUT)
         operation["responses"] = _with_problems(_refusals(method, scope) | operation["responses"])
     document["components"]["securitySchemes"] = _SECURITY_SCHEMES
-    return _without_validation_error(document)
+    return _with_named_forms(_without_validation_error(document))
 
 
 def _refusals(method: str, scope: Scope | None) -> dict[str, Any]:
@@ -181,6 +181,16 @@ def _without_validation_error(document: dict[str, Any]) -> dict[str, Any]:
             schemas.pop(name, None)
     if _PROBLEM in references(document):
         document["components"]["schemas"] = dict(sorted((_problem_schemas() | schemas).items()))
+    return document
+
+
+def _with_named_forms(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with `AddPetsForm` for `Body_add_pets`, as FastAPI calls a form: generators name classes by it."""
+    for old in [name for name in document["components"]["schemas"] if name.startswith("Body_")]:
+        new = "".join(word.capitalize() for word in old.split("_")[1:]) + "Form"
+        document = _replaced(document, f"{_SCHEMAS}{old}", f"{_SCHEMAS}{new}")
+        schemas = document["components"]["schemas"]
+        schemas[new] = {**schemas.pop(old), "title": new}
     return document
 
 

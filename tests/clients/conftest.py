@@ -1,5 +1,7 @@
 """A service with keys, and a folder with the pictures that docs/clients.md speaks of."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,8 +34,9 @@ class Place(NamedTuple):
         to.write_text(program.read_text("utf-8").replace("http://127.0.0.1:8000", self.service.url), "utf-8")
 
     def environment(self) -> dict[str, str]:
-        """What the page has people put into the environment."""
-        return {"KSHOT_KEY": self.key, "KSHOT_LIMITED_KEY": self.limited_key}
+        """This one with what the page has people put there; programs of this interpreter's environment come first."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "KSHOT_KEY": self.key, "KSHOT_LIMITED_KEY": self.limited_key}
 
 
 @pytest.fixture(scope="package")

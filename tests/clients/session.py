@@ -28,14 +28,14 @@ assert [(each.label, each.shots) for each in made.labels] == [("screw", 5), ("na
 from io import BytesIO
 
 from kshot_client.api.classifiers import create_classifier_archive, create_classifier_upload
-from kshot_client.models import BodyCreateClassifierArchive, BodyCreateClassifierUpload
+from kshot_client.models import CreateClassifierArchiveForm, CreateClassifierUploadForm
 from kshot_client.types import File
 
 files = [File(BytesIO(path.read_bytes()), path.name) for path in pictures]
-of_files = create_classifier_upload.sync(client=kshot, body=BodyCreateClassifierUpload(files=files, labels=labels))
+of_files = create_classifier_upload.sync(client=kshot, body=CreateClassifierUploadForm(files=files, labels=labels))
 
 with Path("my_pictures.zip").open("rb") as archive:
-    zipped = BodyCreateClassifierArchive(archive=File(archive, "my_pictures.zip"), ttl_seconds=3600)
+    zipped = CreateClassifierArchiveForm(archive=File(archive, "my_pictures.zip"), ttl_seconds=3600)
     of_zip = create_classifier_archive.sync(client=kshot, body=zipped)
 # ---
 
@@ -58,11 +58,11 @@ for result in answer.results:
 assert [result.prediction for result in answer.results] == ["nail"]
 
 from kshot_client.api.classify import classify_upload
-from kshot_client.models import BodyClassifyUpload
+from kshot_client.models import ClassifyUploadForm
 
 query = File(BytesIO(Path("new/nail.png").read_bytes()), "nail.png")
 by_files = classify_upload.sync(
-    of_files.id, client=kshot, body=BodyClassifyUpload(files=[query], none_threshold=1, explain=True)
+    of_files.id, client=kshot, body=ClassifyUploadForm(files=[query], none_threshold=1, explain=True)
 )
 assert isinstance(by_files, Classification), by_files
 for one, other in zip(by_files.results, answer.results, strict=True):
@@ -99,7 +99,7 @@ print(nothing.status, nothing.code, nothing.detail)
 # ---
 
 assert (nothing.status, nothing.code) == (404, "unknown_classifier")
-wrong = create_classifier_upload.sync(client=kshot, body=BodyCreateClassifierUpload(files=files, labels=labels[:-1]))
+wrong = create_classifier_upload.sync(client=kshot, body=CreateClassifierUploadForm(files=files, labels=labels[:-1]))
 assert isinstance(wrong, Problem)
 assert (wrong.status, wrong.code) == (422, "invalid_request")
 assert "9 labels came with 10 files" in wrong.detail

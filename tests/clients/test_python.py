@@ -4,7 +4,6 @@ import base64
 import importlib
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -53,8 +52,7 @@ def api(generated: ModuleType, place: Place) -> Iterator[Any]:
 
 
 def run(place: Place, *command: str) -> "subprocess.CompletedProcess[str]":
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the generator calls ruff
-    environment = {**os.environ, **place.environment(), "PATH": beside, "PYTHONPATH": str(place.folder)}
+    environment = {**place.environment(), "PYTHONPATH": str(place.folder)}
     return subprocess.run(
         command, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -108,16 +106,16 @@ def test_json_and_multipart_calls_all_give_the_same_answers(api: Any) -> None:
     once = answers(
         call("classify", "classify_once", api, body=model("ClassifyOnce", examples=as_json(SUPPORT), images=images()))
     )
-    body = model("BodyClassifyOnceUpload", support=files(SUPPORT), labels=LABELS, queries=files(QUERIES))
+    body = model("ClassifyOnceUploadForm", support=files(SUPPORT), labels=LABELS, queries=files(QUERIES))
     assert_same(answers(call("classify", "classify_once_upload", api, body=body)), once)
 
     zipped = importlib.import_module("kshot_client.types").File(io.BytesIO(packed.getvalue()), "digits.zip")
     bodies = {
         "create_classifier": model("CreateClassifier", examples=as_json(SUPPORT), name="json"),
         "create_classifier_upload": model(
-            "BodyCreateClassifierUpload", files=files(SUPPORT), labels=LABELS, name="files", adapt="{}"
+            "CreateClassifierUploadForm", files=files(SUPPORT), labels=LABELS, name="files", adapt="{}"
         ),
-        "create_classifier_archive": model("BodyCreateClassifierArchive", archive=zipped, ttl_seconds=600),
+        "create_classifier_archive": model("CreateClassifierArchiveForm", archive=zipped, ttl_seconds=600),
     }
     for operation, body in bodies.items():
         created = call("classifiers", operation, api, body=body)
@@ -125,7 +123,7 @@ def test_json_and_multipart_calls_all_give_the_same_answers(api: Any) -> None:
         assert [(entry.label, entry.shots) for entry in created.labels] == [("1", 5), ("3", 5), ("7", 5)]
         by_json = call("classify", "classify", api, created.id, body=model("ClassifyImages", images=images()))
         by_files = call(
-            "classify", "classify_upload", api, created.id, body=model("BodyClassifyUpload", files=files(QUERIES))
+            "classify", "classify_upload", api, created.id, body=model("ClassifyUploadForm", files=files(QUERIES))
         )
         assert_same(answers(by_json), once)
         assert_same(answers(by_files), once)
@@ -137,7 +135,7 @@ def test_errors_come_back_typed(api: Any) -> None:
     problem = call("classifiers", "get_classifier", api, "clf_none")
     assert type(problem).__name__ == "Problem"
     assert (problem.status, problem.code) == (404, "unknown_classifier")
-    body = model("BodyCreateClassifierUpload", files=files(SUPPORT), labels=LABELS[:-1])
+    body = model("CreateClassifierUploadForm", files=files(SUPPORT), labels=LABELS[:-1])
     problem = call("classifiers", "create_classifier_upload", api, body=body)
     assert (problem.status, problem.code) == (422, "invalid_request")
     assert "14 labels came with 15 files" in problem.detail
@@ -145,7 +143,7 @@ def test_errors_come_back_typed(api: Any) -> None:
     bodies = {
         "create_classifier": model("CreateClassifier", examples=as_json(SUPPORT), adapt=adapt),
         "create_classifier_upload": model(
-            "BodyCreateClassifierUpload", files=files(SUPPORT), labels=LABELS, adapt=json.dumps(adapt.to_dict())
+            "CreateClassifierUploadForm", files=files(SUPPORT), labels=LABELS, adapt=json.dumps(adapt.to_dict())
         ),
     }
     for operation, body in bodies.items():

@@ -120,7 +120,7 @@ def _responses(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 def test_a_file_in_a_form_is_binary_be_it_alone_in_a_list_or_optional() -> None:
     document = _app(_uploads()).openapi()
-    pets, archive = _fields(document, "Body_add_pets"), _fields(document, "Body_add_archive")
+    pets, archive = _fields(document, "AddPetsForm"), _fields(document, "AddArchiveForm")
     file = {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
     assert pets["files"]["items"] == file
     assert {key: pets["outline"][key] for key in file} == file
@@ -128,7 +128,7 @@ def test_a_file_in_a_form_is_binary_be_it_alone_in_a_list_or_optional() -> None:
 
 
 def test_a_text_in_a_form_is_not_binary() -> None:
-    fields = _fields(_app(_uploads()).openapi(), "Body_add_pets")
+    fields = _fields(_app(_uploads()).openapi(), "AddPetsForm")
     assert "format" not in fields["labels"]["items"]
     assert "format" not in fields["note"]
 
@@ -227,7 +227,7 @@ def test_what_the_app_says_of_itself_stays() -> None:
 
 
 def test_an_optional_field_of_a_form_may_be_left_out_but_not_null() -> None:
-    pets = _app(_uploads()).openapi()["components"]["schemas"]["Body_add_pets"]
+    pets = _app(_uploads()).openapi()["components"]["schemas"]["AddPetsForm"]
     assert "outline" not in pets["required"]
     assert "null" not in str(pets)
 
@@ -257,10 +257,10 @@ def test_a_generated_client_uploads_files_and_labels_as_they_are(
         types, models = (importlib.import_module(f"pets_client.{name}") for name in ("types", "models"))
         call = importlib.import_module("pets_client.api.pets.add_pets")
         files = [types.File(BytesIO(b"x" * size), f"{size}.png", "image/png") for size in (1, 2, 3)]
-        body = models.BodyAddPets(files=files, labels=["cat", "cat, fat", "dog"])
+        body = models.AddPetsForm(files=files, labels=["cat", "cat, fat", "dog"])
         with package.Client(base_url=url) as client:
             answer = call.sync_detailed(client=client, body=body)
-            refusal = call.sync_detailed(client=client, body=models.BodyAddPets(files=files, labels=[]))
+            refusal = call.sync_detailed(client=client, body=models.AddPetsForm(files=files, labels=[]))
     assert answer.parsed.to_dict() == {
         "files": [["1.png", 1], ["2.png", 2], ["3.png", 3]],
         "labels": ["cat", "cat, fat", "dog"],

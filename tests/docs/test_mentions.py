@@ -1,0 +1,95 @@
+"""What README.md, CONTRIBUTING.md and docs/ name exists, run or not: commands, options, targets, settings, files."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from markdown_it import MarkdownIt
+
+from service.cli import app
+from service.settings import Limits, Settings
+from tests.docs.blocks import PAGES, REPOSITORY, blocks
+
+pytestmark = [pytest.mark.docs, pytest.mark.xdist_group("site")]
+
+TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+SETTINGS = {f"KSHOT_{name.upper()}" for name in Settings.model_fields} | {
+    f"KSHOT_LIMITS__{name.upper()}" for name in Limits.model_fields
+}
+OTHERS = {"KSHOT_KEY", "KSHOT_LIMITS", "KSHOT_TRACEBACK", "KSHOT_TEST_DATA", "KSHOT_TEST_API_EXAMPLES"}
+
+
+def commands_of(page: str) -> Iterator[str]:
+    """The lines of shell blocks and all code in sentences and tables."""
+    for block in blocks(page):
+        if block.language == "sh":
+            yield from block.text.replace("\\\n", " ").splitlines()
+    tokens = [inner for token in MarkdownIt().enable("table").parse(page) for inner in token.children or ()]
+    yield from (token.content for token in tokens if token.type == "code_inline")
+
+
+def called(line: str, program: str) -> Iterator[list[str]]:
+    """The arguments of each call of a program in a line, whatever is before it."""
+    for call in re.findall(rf"(?:^|[\s(]){program} ([^#|)>…]+)", line):
+        yield shlex.split(call)
+
+
+def unknown(words: list[str], command: click.Command) -> list[str]:
+    """Those words that are neither a command nor an option of it."""
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    known = {"--help", *(each for option in command.params for each in (*option.opts, *option.secondary_opts))}
+    wrong = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+    of_group = isinstance(command, click.Group) and words and re.match("[a-z]", words[0])
+    return wrong + words[:1] if of_group else wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_option_target_and_setting_that_a_page_names_exists(page: Path) -> None:
+    kshot, wrong = typer.main.get_command(app), []
+    for line in commands_of(page.read_text("utf-8")):
+        for words in called(line, "kshot"):
+            wrong += [f"{line}: {word}" for word in unknown(words, kshot)]
+        for words in called(line, "make"):
+            wrong += [f"{line}: no target {words[0]}"] if words[0] not in TARGETS else []
+        for setting in re.findall(r"KSHOT_[A-Z_]*[A-Z]", line):
+            wrong += [f"{line}: no setting {setting}"] if setting not in SETTINGS | OTHERS else []
+    assert wrong == []
+
+
+def test_what_does_not_exist_would_be_seen() -> None:
+    kshot = typer.main.get_command(app)
+    calls = "kshot serv --host x", "id=$(kshot keys create a --scop b)", "kshot models ad a", "kshot train a --resume"
+    found = [unknown(words, kshot) for line in calls for words in called(line, "kshot")]
+    assert found == [["--host", "serv"], ["--scop"], ["ad"], []]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_tests_and_benchmarks_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"\b((?:tests|benchmarks)/[\w/]+\.py)", page.read_text("utf-8"))
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []
+
+
+def test_the_benchmark_takes_the_options_that_its_page_shows() -> None:
+    page = (REPOSITORY / "docs" / "performance.md").read_text("utf-8")
+    shown = {word for given in re.findall(r"ARGS='([^']+)'", page) for word in given.split() if word.startswith("--")}
+    command = [sys.executable, "-m", "benchmarks.serving", "--help"]
+    helped = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert shown
+    assert {option for option in shown if option not in helped} == set()
+
+
+def test_the_page_of_the_command_line_names_every_command() -> None:
+    def leaves(command: click.Command, *path: str) -> Iterator[str]:
+        inner = command.commands.items() if isinstance(command, click.Group) else ()
+        yield from (leaf for name, each in inner for leaf in leaves(each, *path, name)) if inner else iter([path[-1]])
+
+    page = (REPOSITORY / "docs" / "command-line.md").read_text("utf-8")
+    named = {word for code in re.findall(r"`([^`]+)`", page) for word in code.split()}
+    assert set(leaves(typer.main.get_command(app))) <= named
