@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 from markdown_it import MarkdownIt
@@ -16,7 +16,7 @@ from service.cli import app
 from service.settings import Limits, Settings
 from tests.docs.blocks import PAGES, REPOSITORY, blocks
 
-pytestmark = [pytest.mark.docs, pytest.mark.xdist_group("site")]
+pytestmark = pytest.mark.docs
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 SETTINGS = {f"KSHOT_{name.upper()}" for name in Settings.model_fields} | {
@@ -40,14 +40,19 @@ def called(line: str, program: str) -> Iterator[list[str]]:
         yield shlex.split(call)
 
 
-def unknown(words: list[str], command: click.Command) -> list[str]:
+def inner(command: Any) -> dict[str, Any]:
+    """The commands of a group; of a command none."""
+    return getattr(command, "commands", {})
+
+
+def unknown(words: list[str], command: Any) -> list[str]:
     """Those words that are neither a command nor an option of it."""
-    while isinstance(command, click.Group) and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
+    while words and words[0] in inner(command):
+        command, words = inner(command)[words[0]], words[1:]
     known = {"--help", *(each for option in command.params for each in (*option.opts, *option.secondary_opts))}
     wrong = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
-    of_group = isinstance(command, click.Group) and words and re.match("[a-z]", words[0])
-    return wrong + words[:1] if of_group else wrong
+    misspelt = inner(command) and words and re.match("[a-z]", words[0])
+    return wrong + words[:1] if misspelt else wrong
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -86,10 +91,12 @@ def test_the_benchmark_takes_the_options_that_its_page_shows() -> None:
 
 
 def test_the_page_of_the_command_line_names_every_command() -> None:
-    def leaves(command: click.Command, *path: str) -> Iterator[str]:
-        inner = command.commands.items() if isinstance(command, click.Group) else ()
-        yield from (leaf for name, each in inner for leaf in leaves(each, *path, name)) if inner else iter([path[-1]])
+    def leaves(name: str, command: Any) -> Iterator[str]:
+        for within, each in inner(command).items():
+            yield from leaves(within, each)
+        if not inner(command):
+            yield name
 
     page = (REPOSITORY / "docs" / "command-line.md").read_text("utf-8")
     named = {word for code in re.findall(r"`([^`]+)`", page) for word in code.split()}
-    assert set(leaves(typer.main.get_command(app))) <= named
+    assert set(leaves("kshot", typer.main.get_command(app))) <= named

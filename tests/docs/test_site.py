@@ -14,7 +14,7 @@ from service.settings import Limits, Settings
 from tests.docs.blocks import REPOSITORY
 from tests.service.running import MODELS
 
-pytestmark = pytest.mark.docs
+pytestmark = [pytest.mark.docs, pytest.mark.xdist_group("site")]  # it is built once
 
 DOCS = REPOSITORY / "docs"
 
