@@ -29,7 +29,9 @@ ELSEWHERE = {
     ("CONTRIBUTING.md", "python"): "tests/test_contributing.py",
 }
 """By whom what is not run here is run."""
-A_BLOCK_SECONDS, A_TRAINING_SECONDS = 60, 180
+A_COMMAND_SECONDS, A_TRAINING_SECONDS = 60, 180
+THREADS = {"KSHOT_THREADS": "1"}
+"""Of the service and of each command: two pages are tried at a time."""
 NOTHING_TO_RUN = ("", "text", "console", "{toctree}")
 
 
@@ -53,7 +55,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def open_to_all(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all pages that leave it open to all."""
-    with running(tmp_path_factory.mktemp("docs") / "data", models_dir=models) as service:
+    with running(tmp_path_factory.mktemp("docs") / "data", models_dir=models, **THREADS) as service:
         yield service
 
 
@@ -61,7 +63,7 @@ def open_to_all(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def service(page: Path, models: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
     """For a page: once there is a key, a service wants it of everybody."""
     if any("kshot keys create" in block.text for block in blocks_of(page) if block.not_run is None):
-        with running(tmp_path / "data", models_dir=models) as own:
+        with running(tmp_path / "data", models_dir=models, **THREADS) as own:
             yield own
     else:
         yield request.getfixturevalue("open_to_all")
@@ -78,7 +80,7 @@ class Reader:
             (folder / "models" / model.name).symlink_to(model)
         data = service.process.args[service.process.args.index("--data-dir") + 1]  # type: ignore[index, union-attr]
         beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        settings = {"KSHOT_DATA_DIR": str(data), "KSHOT_DEVICE": "cpu", "KSHOT_PORT": str(free_port())}
+        settings = {"KSHOT_DATA_DIR": str(data), "KSHOT_DEVICE": "cpu", "KSHOT_PORT": str(free_port())} | THREADS
         self.environment = os.environ | {"PATH": beside} | settings
 
     def type(self, block: Block) -> None:
@@ -89,7 +91,7 @@ class Reader:
         if block.language == "sh":
             self._bash(_lengthened(text, block.run_with))
         elif block.language == "python":
-            self._run(sys.executable, "-c", text, seconds=A_BLOCK_SECONDS)
+            self._run(sys.executable, "-c", text, seconds=A_COMMAND_SECONDS)
         elif block.language == "json":
             json.loads(text)
         elif block.language == "toml":
@@ -100,7 +102,7 @@ class Reader:
     def _bash(self, commands: str) -> None:
         # curl takes an error for an answer unless it is told not to.
         before = '[ ! -f .variables ] || . ./.variables; curl() { command curl --fail-with-body "$@"; }; set -a'
-        seconds = A_TRAINING_SECONDS if "kshot train" in commands else A_BLOCK_SECONDS
+        seconds = A_TRAINING_SECONDS if "kshot train" in commands else A_COMMAND_SECONDS * len(commands.splitlines())
         commands = f"{before}\n{commands}\nset +a; export -p >.variables"
         self._run("bash", "-euo", "pipefail", "-c", commands, seconds=seconds)
 
