@@ -21,6 +21,7 @@ html_theme = "furo"
 html_title = "kshot"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#17624f", "color-brand-content": "#17624f"},
     "dark_css_variables": {"color-brand-primary": "#5ec9ac", "color-brand-content": "#5ec9ac"},
