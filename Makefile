@@ -45,7 +45,7 @@ test-clients: install ## a Python and a TypeScript client, made of the live docu
 	$(BIN)/python -m pytest -m clients --numprocesses 2 --dist loadscope tests/clients
 
 test-docs: install ## every command and snippet of README.md and docs/, against a live service; the pages built
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs --numprocesses 2 --dist loadgroup tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs --numprocesses 2 --dist worksteal tests/docs
 
 docs: install ## the pages of docs/ as site/index.html, every warning an error
 	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs site

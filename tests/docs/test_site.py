@@ -1,6 +1,7 @@
 """The pages are built without a warning, hold what they promise, and ask no other host."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,25 +9,34 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from service.app import create_app
 from service.settings import Limits, Settings
 from tests.docs.blocks import REPOSITORY
 from tests.service.running import MODELS
 
-pytestmark = [pytest.mark.docs, pytest.mark.xdist_group("site")]  # it is built once
+pytestmark = pytest.mark.docs
 
 DOCS = REPOSITORY / "docs"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
+    """Built once, by whichever worker comes first: some pages are written beside the others' sources."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _build(folder)
+    return folder
+
+
+def _build(folder: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "--quiet", str(DOCS), str(folder)]
     built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert built.stderr == ""
-    return folder
 
 
 class Loaded(HTMLParser):
