@@ -9,7 +9,7 @@ LIBRARIES := service/page/vendor/preact.js
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-serving clean
+.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -72,7 +72,12 @@ format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-training: install ## MAML's training step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
+bench-training: bench-protonet bench-maml ## training steps of ProtoNet and MAML beside peers (ten minutes)
+
+bench-protonet: install ## ProtoNet's step beside easyfsl and plain torch (a minute)
+	$(BIN)/python benchmarks/protonet_training.py $(ARGS)
+
+bench-maml: install ## MAML's step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
 	$(BIN)/python benchmarks/maml_training.py $(ARGS)
 
 bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (40 minutes; ARGS='--only mosec --rounds 1')
@@ -80,6 +85,12 @@ bench-serving: install ## classification over HTTP beside LitServe, BentoML, mos
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
+
+bench-growth: install ## what a call costs by examples, queries, classifiers, tenants, models, clients (four minutes)
+	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+bench-start: install ## imports, kshot serve to /readyz, first requests (a minute)
+	$(BIN)/python -m benchmarks.start $(ARGS)
 
 bench-adaptation: install ## 30 users' MAML adaptations together against one after another
 	$(BIN)/python benchmarks/adaptation.py $(ARGS)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -89,13 +89,23 @@ def running(
 
 
 @contextlib.contextmanager
-def kshot(models: Path, *, cores: frozenset[int]) -> Iterator[int]:
-    """`kshot serve` of a folder of models, ready; its port."""
+def kshot(
+    models: Path, *, cores: frozenset[int], data: Path | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """`kshot serve` of a folder of models, ready; its port.
+
+    Args:
+        models: the folder.
+        cores: where it runs.
+        data: where it stores; a folder that is deleted afterwards if not given.
+        variables: of its environment, beside `KSHOT_VARIABLES`.
+    """
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="kshot-bench-") as data:
+    with tempfile.TemporaryDirectory(prefix="kshot-bench-") as folder:
         command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--device", "cpu"]
-        command += ["--models-dir", str(models), "--data-dir", data]
-        with _server(command, cores=cores, folder=None, variables=KSHOT_VARIABLES) as alive, _client(port) as client:
+        command += ["--models-dir", str(models), "--data-dir", str(data or folder)]
+        own = {**KSHOT_VARIABLES, **(variables or {})}
+        with _server(command, cores=cores, folder=None, variables=own) as alive, _client(port) as client:
             _wait(lambda: client.get("/readyz").raise_for_status(), alive)
             yield port
 
@@ -162,6 +172,6 @@ def _wait(try_it: Callable[[], object], alive: _Alive) -> None:
             said = str(error)
         else:
             return
-        time.sleep(0.2)
+        time.sleep(0.05)
     tail = alive.log.read_text("utf-8", "replace")[-3000:]
     raise DidNotStart(f"the server does not answer: {said}; its log ends:\n{tail}")
