@@ -137,7 +137,7 @@ def test_options_with_several_numbers_may_stand_before_the_model(digit_folder: P
     [
         (["evaluate", "nowhere", "--data", "nothing.npz"], "nowhere has no card.json"),
         (["evaluate", MODEL, "--data", "nothing.npz"], "nothing.npz does not exist"),
-        (["evaluate", MODEL, "--data", "docs", "--ways", "5"], "holds no picture at class/file"),
+        (["evaluate", MODEL, "--data", ".ci", "--ways", "5"], "holds no picture at class/file"),
         (["train", "no-such-recipe", "--data", "x", "--out", "y"], "omniglot-protonet"),
         (["serve", "--device", "tpu"], "'auto', 'cpu' or 'cuda'"),
     ],

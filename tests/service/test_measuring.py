@@ -129,7 +129,7 @@ def test_compare_on_several_data_tells_the_mean_held_against_one(
         (["--shots", "7"], "7 shots and at least 1 queries need 8 a class"),
         (["--model", "mine"], "has no model mine; it has: "),
         (["--data", "nothing.zip"], "nothing.zip does not exist"),
-        (["--models-dir", "docs"], "has no model omniglot-protonet; it has: none"),
+        (["--models-dir", ".ci"], "has no model omniglot-protonet; it has: none"),
     ],
 )
 def test_compare_refuses_in_a_sentence(compare: Callable[..., Result], arguments: list[str], told: str) -> None:

@@ -170,9 +170,9 @@ def test_a_file_that_is_no_picture_is_told_and_the_others_are_answered(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--support", "nowhere", "--queries", "docs"], "nowhere does not exist; expected a folder or zip of label"),
-        (["--support", "docs", "--queries", "nowhere"], "nowhere does not exist; expected a picture, or a folder"),
-        (["--support", "docs", "--queries", "docs"], "docs holds no file at label/file"),
+        (["--support", "nowhere", "--queries", ".ci"], "nowhere does not exist; expected a folder or zip of label"),
+        (["--support", ".ci", "--queries", "nowhere"], "nowhere does not exist; expected a picture, or a folder"),
+        (["--support", ".ci", "--queries", "docs"], ".ci holds no file at label/file"),
         (["--support", "{one}", "--queries", "{one}"], "expected a folder for each of two labels or more"),
         (["--support", "{broken}", "--queries", "{one}"], "1 of 2 files of {broken} are no pictures"),
         (["--support", "{one}", "--queries", "{one}", "--csv", "--json"], "expected one of them"),
