@@ -1,8 +1,6 @@
 """Whether the process runs, whether it answers, what it is."""
 
-from importlib.metadata import version
-
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from service.dependencies import ServicesDep
 from service.schemas import Live, Ready, VersionOut, problems
@@ -25,10 +23,10 @@ async def ready(services: ServicesDep) -> Ready:
 
 
 @router.get("/version", operation_id="version", summary="What runs here, and its limits")
-async def service_version(services: ServicesDep) -> VersionOut:
+async def service_version(request: Request, services: ServicesDep) -> VersionOut:
     """Version, device, default model and every limit."""
     return VersionOut(
-        version=version("kshot"),
+        version=str(request.app.version),
         device=services.settings.device,
         default_model=services.catalog.default,
         limits=services.settings.limits,
