@@ -49,9 +49,11 @@ def train(
 
         kshot train omniglot-protonet --data omniglot --out models/mine
     """
+    from meta_core.allocator import keep_freed_memory
     from meta_core.recipe import load_recipe
     from meta_core.train import train as run
 
+    keep_freed_memory()
     with explained():
         card = run(load_recipe(recipe), data=data, out=out, device=device, resume=resume)
     print_accuracies(f"{card.name} {card.version} → {out}", card.accuracy)

@@ -23,6 +23,7 @@ class Settings:
         threads: of torch inside an operation.
         layout: `nchw` or `channels_last`; kshot's trainer chooses for itself.
         precision: of the network's forward pass: `fp32`, or `bf16` under autocast.
+        keep_memory: whether the C library is told to keep what is freed, as `kshot train` tells it.
         augment: for kshot, whether pictures are turned, stretched and shifted, as its shipped recipe has it.
     """
 
@@ -31,6 +32,7 @@ class Settings:
     threads: int = 2
     layout: str = "nchw"
     precision: str = "fp32"
+    keep_memory: bool = False
     augment: bool = False
 
     @property

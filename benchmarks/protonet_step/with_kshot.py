@@ -5,6 +5,7 @@ encodes, and takes an AdamW step.
 import torch
 
 from meta_core import train
+from meta_core.allocator import keep_freed_memory
 from meta_core.episode import Episode, QuerySet, SupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.meta_step import meta_gradient
@@ -26,6 +27,8 @@ class Kshot:
     """
 
     def __init__(self, settings: Settings, tensors: Weights) -> None:
+        if settings.keep_memory:
+            keep_freed_memory()
         recipe = _recipe(settings)
         self._run, self._settings = train.start(recipe, "cpu"), recipe.optimizer
         learner = self._run.learner.to(settings.torch_dtype)
