@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what is freed for what is asked for next, for the rest of this process.
 
     By default it gives blocks of over 32 MB back to the system, which zeroes them page by page when they are asked for
-    again: 4 in 10 of a training step's time. What a process takes at most, it then has until it ends, so this is for one that
-    trains and ends.
+    again: 4 in 10 of a training step's time. What a process takes at most, it then has until it ends, so this is for
+    one that trains and ends.
 
     Returns:
         Whether there was something to set: False where the C library is not glibc.
