@@ -81,13 +81,22 @@ def test_every_file_of_tests_and_benchmarks_that_a_page_names_exists(page: Path)
     assert [name for name in named if not (REPOSITORY / name).is_file()] == []
 
 
-def test_the_benchmark_takes_the_options_that_its_page_shows() -> None:
+def test_benchmarks_take_the_options_that_their_page_shows() -> None:
     page = (REPOSITORY / "docs" / "performance.md").read_text("utf-8")
-    shown = {word for given in re.findall(r"ARGS='([^']+)'", page) for word in given.split() if word.startswith("--")}
-    command = [sys.executable, "-m", "benchmarks.serving", "--help"]
-    helped = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert shown
-    assert {option for option in shown if option not in helped} == set()
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    shown: dict[str, set[str]] = {}
+    for target, own, after in re.findall(r"make (bench-\w+)(?: ARGS='([^']+)')?(.*)", page):
+        given = " ".join([own, *re.findall(r"ARGS='([^']+)'", after)])
+        shown.setdefault(target, set()).update(word for word in given.split() if word.startswith("--"))
+    assert {target for target, options in shown.items() if options} >= {"bench-serving", "bench-growth"}
+    for target, options in shown.items():
+        if options:
+            (command,) = re.findall(
+                rf"^{target}: install.*\n\t\$\(BIN\)/python (.*) \$\(ARGS\)", makefile, re.MULTILINE
+            )
+            asked = [sys.executable, *command.split(), "--help"]
+            done = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60)
+            assert {option for option in options if option not in done.stdout} == set(), target
 
 
 def test_the_page_of_the_command_line_names_every_command() -> None:
