@@ -27,6 +27,8 @@ beside the most of what has nothing to do with it, over beside the least; reques
 the most."""
 
 out, err = Console(), Console(stderr=True)
+if out.width < 120 and not out.is_terminal:
+    out = Console(width=120)
 
 
 def main(
