@@ -80,7 +80,7 @@ bench-protonet: install ## ProtoNet's step beside easyfsl and plain torch (a min
 bench-maml: install ## MAML's step beside higher and TorchOpt (ten minutes; ARGS='--norm batch' for one norm)
 	$(BIN)/python benchmarks/maml_training.py $(ARGS)
 
-bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (40 minutes; ARGS='--only mosec --rounds 1')
+bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (over an hour; ARGS='--only mosec --rounds 1')
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
