@@ -27,6 +27,7 @@ from meta_core.transductive import batch_statistics
 __all__ = [
     "EpisodePlan",
     "accuracies",
+    "accuracy_row",
     "check_plan",
     "encode_pictures",
     "episode_accuracy",
@@ -104,7 +105,14 @@ def episode_accuracy(
     for some in accuracies(learner, lookup, pictures, plan, options=options, workers=workers, batch=batch):
         found.append(some)
         advance(len(some))
-    mean, ci95 = mean_ci95(torch.cat(found))
+    return accuracy_row(learner, torch.cat(found), pictures, plan, options=options)
+
+
+def accuracy_row(
+    learner: Learner, found: Tensor, pictures: Pictures, plan: EpisodePlan, *, options: AdaptOptions | None = None
+) -> Accuracy:
+    """The accuracies of a plan's episodes, (E,), as a card has them."""
+    mean, ci95 = mean_ci95(found)
     return Accuracy(
         data=pictures.source,
         ways=plan.ways,
@@ -115,7 +123,7 @@ def episode_accuracy(
         ci95=ci95,
         inductive=not normalizes_batches(learner),
         seed=plan.seed,
-        adapt=options.given(),
+        adapt=(options or AdaptOptions()).given(),
     )
 
 

@@ -19,7 +19,8 @@ from meta_core.asking import ask, encode_pictures
 from meta_core.card import Accuracy, Beside, Card, Reduced
 from meta_core.datasets import default_split, read_pictures
 from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions, MissingExtra
-from meta_core.intervals import mean_ci95, paired_ci95
+from meta_core.evaluate import accuracy_row
+from meta_core.intervals import paired_ci95
 from meta_core.learner import Learner
 from meta_core.objectives import accuracy
 from meta_core.pictures import Pictures
@@ -157,7 +158,7 @@ def _compared(
         for plan in plans:
             found = _ask_both(learner, features, others, plan)
             difference, ci95 = paired_ci95(found.reduced, found.exact)
-            row = _accuracy(others, plan, found.reduced)
+            row = accuracy_row(learner, found.reduced, others, plan)
             measured.append(row)
             rows.append(
                 Beside(
@@ -207,20 +208,6 @@ def _episodes(pictures: Pictures, plan: EpisodePlan) -> Iterator[tuple[Tensor, T
     """Picture numbers: shown (C, K), asked (Q,)."""
     for task in draw(pictures, plan):
         yield task[:, : plan.shots], task[:, plan.shots :].flatten()
-
-
-def _accuracy(pictures: Pictures, plan: EpisodePlan, found: Tensor) -> Accuracy:
-    mean, ci95 = mean_ci95(found)
-    return Accuracy(
-        data=pictures.source,
-        ways=plan.ways,
-        shots=plan.shots,
-        queries=plan.queries,
-        episodes=plan.episodes,
-        accuracy=mean,
-        ci95=ci95,
-        seed=plan.seed,
-    )
 
 
 def _description(card: Card, name: str, reduced: Reduced, measured: list[Accuracy]) -> dict[str, Any]:
