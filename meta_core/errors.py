@@ -37,6 +37,14 @@ class InvalidRecipe(MetaCoreError):
     """A recipe that does not describe a training run."""
 
 
+class InvalidDevices(MetaCoreError):
+    """More devices than there are, or than a step has tasks to share."""
+
+
+class ProcessLost(MetaCoreError):
+    """One of a training's processes died."""
+
+
 class InvalidCheckpoint(MetaCoreError):
     """A model folder that is damaged, incomplete, of another format, or not the one its card describes."""
 

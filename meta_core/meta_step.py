@@ -40,7 +40,9 @@ class ChunkPlan(NamedTuple):
         )
 
 
-def plan_chunk(learner: Learner, episode: Episode, *, precision: str, workers: Workers | None) -> ChunkPlan:
+def plan_chunk(
+    learner: Learner, episode: Episode, *, precision: str, workers: Workers | None, sharers: int = 1
+) -> ChunkPlan:
     """Measure what one task's meta-gradient keeps in memory and choose how many tasks fit.
 
     Args:
@@ -48,10 +50,11 @@ def plan_chunk(learner: Learner, episode: Episode, *, precision: str, workers: W
         episode: a meta-batch of the kind to come.
         precision: of the encoder's forward pass.
         workers: threads that take a task each, or None.
+        sharers: processes that do the same in the same memory.
     """
     device = episode.support.inputs.device
     task_bytes = max(1, graph_bytes(learner, chunk_of(episode, 0, 1), precision=precision))
-    free = free_bytes(device)
+    free = free_bytes(device) // sharers
     fitting, tasks = max(1, int(_SHARE * free / task_bytes)), len(episode.support.weights)
     if workers is not None:  # each thread is done with a task's graph before it begins the next
         return ChunkPlan(min(workers.count, tasks), task_bytes, free)

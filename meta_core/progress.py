@@ -35,7 +35,7 @@ class EpisodesBar:
 
 
 @contextmanager
-def episodes_bar(title: str, *, total: int | None = None) -> Iterator[EpisodesBar]:
+def episodes_bar(title: str, *, total: int | None = None, shown: bool = True) -> Iterator[EpisodesBar]:
     """Show a bar on standard error while the block runs; off a terminal, only its last state."""
     columns = (
         TextColumn("{task.description}"),
@@ -45,5 +45,5 @@ def episodes_bar(title: str, *, total: int | None = None) -> Iterator[EpisodesBa
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         yield EpisodesBar(progress, title, total)

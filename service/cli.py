@@ -40,14 +40,18 @@ def train(
     data: Annotated[Path, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="The model's folder, to be written; beside it, OUT.run holds the logs.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share the tasks of each step.")
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run of OUT stopped.")] = False,
 ) -> None:
     """Meta-train a model and write its checkpoint.
 
     Shows loss, validation accuracy, episodes a second and time left; the same goes to TensorBoard events in OUT.run.
-    Interrupt it whenever you like: with --resume it ends with the same weights.
+    Interrupt it whenever you like: with --resume it ends with the same weights, also on another number of --devices.
 
         kshot train omniglot-protonet --data omniglot --out models/mine
+        kshot train omniglot-maml --data omniglot --out models/mine --devices 2
     """
     from meta_core.allocator import keep_freed_memory
     from meta_core.recipe import load_recipe
@@ -55,7 +59,7 @@ def train(
 
     keep_freed_memory()
     with explained():
-        card = run(load_recipe(recipe), data=data, out=out, device=device, resume=resume)
+        card = run(load_recipe(recipe), data=data, out=out, device=device, devices=devices, resume=resume)
     print_accuracies(f"{card.name} {card.version} → {out}", card.accuracy)
 
 

@@ -19,9 +19,11 @@ from pydantic import ValidationError
 import meta_core.tasks
 from meta_core.checkpoint import load
 from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions, InvalidRecipe, OverlappingSplits
+from meta_core.loop import learning_rate
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
-from meta_core.train import learning_rate, splits, start, train
+from meta_core.starting import start
+from meta_core.train import splits, train
 from tests.made_up import tiny_recipe, write_npz
 from tests.service.running import digits
 
