@@ -34,7 +34,7 @@ def adapt_many(
         AdaptationDiverged: for the first whose state is not finite.
     """
     for support in supports:
-        check_support(support)
+        check_support(support, objective=learner.objective)
     if learner.order_matters or _loops(learner, [support.weights for support in supports]):
         states = _each(lambda own, support: own.adapt(support, options=options), learner, supports, workers)
     else:

@@ -62,7 +62,7 @@ def calibrate_model(
     model = checkpoint.load(folder)
     with episodes_bar("calibrating") as bar:
         encoded = [
-            _encoded(model.learner, model.card.input, each, bar)
+            _encoded(model.learner, model.card.pictures, each, bar)
             for each in _sources(model.card, data, measured=measured, made=made)
         ]
         found = calibrate(model.learner, encoded, episodes=episodes, seed=seed, advance=bar.advance)
@@ -85,7 +85,7 @@ def _sources(card: Card, data: Sequence[Path], *, measured: Sequence[Path], made
     """What is fitted to and measured."""
     kept_out, tested = _kept_from_training(card)
     for path in data:
-        pictures = read_pictures(path, card.input, split=None)
+        pictures = read_pictures(path, card.pictures, split=None)
         pictures = pictures.where(lambda name, _: name not in kept_out)
         held = [group for group in tested if group in pictures.groups]
         if held:
@@ -95,12 +95,12 @@ def _sources(card: Card, data: Sequence[Path], *, measured: Sequence[Path], made
         some = domains.sample(pictures, classes=100, a_class=40)
         yield _Source(some, some.source, some.source, weight=_NAMED)
         if made:
-            for one in domains.made_of(pictures, card.input, family=some.source):
+            for one in domains.made_of(pictures, card.pictures, family=some.source):
                 yield _Source(one.pictures, one.name, one.family)
-    for one in (domains.textures(card.input), domains.handwritten_digits(card.input)) if made else ():
+    for one in (domains.textures(card.pictures), domains.handwritten_digits(card.pictures)) if made else ():
         yield _Source(one.pictures, one.name, one.family)
     for path in measured:
-        pictures = read_pictures(path, card.input, split=None)
+        pictures = read_pictures(path, card.pictures, split=None)
         yield _Source(pictures, pictures.source, pictures.source, known_as="evaluation only")
 
 
@@ -133,7 +133,7 @@ def _kept_from_training(card: Card) -> tuple[Sequence[str], Sequence[str]]:
     if card.training is None:
         return (), ()
     try:
-        data = load_recipe(card.training.recipe).data
-    except InvalidRecipe:  # somebody's own
+        data = load_recipe(card.training.recipe).labelled
+    except InvalidRecipe:  # somebody's own, or without data
         return (), ()
     return data.leave_out, data.test_groups

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from meta_core.calibration import Calibration, DomainFigures
+from meta_core.errors import NotAClassifier
 from meta_core.preprocess import InputSpec
+from meta_core.vectors import AnySpec, VectorSpec
 
 CARD_FORMAT: Final = 1
 """Version of the folder's layout; a folder of a newer one is refused."""
@@ -70,6 +72,19 @@ class Accuracy(_Strict):
         return ", ".join(["inductive" if self.inductive else "transductive", *options])
 
 
+class SquaredError(_Strict):
+    """One measured error of a regression, with all that a reader needs to compare it."""
+
+    data: str
+    shots: int = Field(description="examples of a task")
+    queries: int = Field(description="of a task")
+    steps: int | None = Field(default=None, description="of adaptation; null for the learner's own")
+    episodes: int
+    error: float = Field(description="squared, mean over queries and episodes, in the target's unit squared")
+    ci95: float = Field(description="half width of the 95 % confidence interval of the mean")
+    seed: int = 0
+
+
 class Training(_Strict):
     """How the weights were meta-trained."""
 
@@ -79,10 +94,19 @@ class Training(_Strict):
     steps: int
     tasks_per_step: int
     seed: int
-    validation_accuracy: float = Field(description="percent, best on the fixed validation episodes")
+    validation_accuracy: float | None = Field(
+        default=None, description="percent, best on the fixed validation episodes; null for a regression"
+    )
+    validation_error: float | None = Field(default=None, description="squared, of a regression likewise")
     seconds: float
     device: str
     torch: str
+
+    @model_validator(mode="after")
+    def _validated_by_one(self) -> "Training":
+        if (self.validation_accuracy is None) == (self.validation_error is None):
+            raise ValueError("give validation_accuracy, or a regression's validation_error, and not both")
+        return self
 
 
 class Beside(_Strict):
@@ -118,9 +142,12 @@ class Card(_Strict):
     version: str
     description: str
     licence: str
+    task: Literal["classification", "regression"] = Field(
+        default="classification", description="a regression learns from targets and answers with numbers"
+    )
     learner: Part
     backbone: Part
-    input: InputSpec
+    input: AnySpec
     features: tuple[int, ...] = Field(description="shape of one encoded example")
     state_bytes: StateSize
     precision: Literal["fp32", "int8"] = Field(default="fp32", description="of the encoder; heads are fp32")
@@ -129,10 +156,30 @@ class Card(_Strict):
         default={}, description="options that a request may set, each with its limits"
     )
     accuracy: list[Accuracy] = []
+    errors: list[SquaredError] = Field(default=[], description="of a regression, in place of accuracy")
+    tasks: Part | None = Field(default=None, description="source of generated tasks, which need no data")
     calibration: Calibration | None = None
     origin: str | None = Field(default=None, description="whose pretrained weights the backbone began with, if any")
     training: Training | None = Field(default=None, description="null where the weights were not meta-trained")
     files: dict[str, str] = Field(description="SHA-256 of each file of the folder that is loaded")
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it answers with numbers."""
+        return self.task == "regression"
+
+    @property
+    def pictures(self) -> InputSpec:
+        """What a classifier takes.
+
+        Raises:
+            NotAClassifier: it is a regression.
+        """
+        if self.regresses or not isinstance(self.input, InputSpec):
+            raise NotAClassifier(
+                f"{self.name} is a regression: it learns from targets, not from labels. Take a model that classifies"
+            )
+        return self.input
 
     @model_validator(mode="after")
     def _of_known_weights(self) -> "Card":
@@ -158,9 +205,10 @@ def _facts(card: Card) -> str:
     ]
     return "\n".join(
         [
+            *(["- Task: regression"] if card.regresses else []),
             f"- Learner: `{card.learner.name}` {card.learner.options or ''}".rstrip(),
             f"- Backbone: `{card.backbone.name}` {card.backbone.options or ''}".rstrip(),
-            f"- Input: {spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}",
+            f"- Input: {input_text(spec)}",
             f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
             *([] if card.precision == "fp32" else [f"- Precision of the encoder: {card.precision}"]),
             f"- Licence: {card.licence}",
@@ -169,7 +217,35 @@ def _facts(card: Card) -> str:
     )
 
 
+def input_text(spec: AnySpec) -> str:
+    """What a model takes, in words."""
+    if isinstance(spec, VectorSpec):
+        return f"{spec.numbers} number{'s' * (spec.numbers > 1)}"
+    return f"{spec.width}×{spec.height} px, {'grey' if spec.channels == 1 else 'colour'}, {spec.polarity}"
+
+
+def _errors(card: Card) -> str:
+    return "\n".join(
+        [
+            "## Error",
+            "",
+            "Squared error on tasks never trained on, mean over episodes ± 95 % confidence interval, after so many",
+            "examples and steps of adaptation.",
+            "",
+            "| data | queries | episodes | examples | steps | squared error |",
+            "|---|---:|---:|---:|---:|---:|",
+            *(
+                f"| {row.data} | {row.queries} | {row.episodes} | {row.shots} | "
+                f"{'its own' if row.steps is None else row.steps} | {row.error:.4f} ± {row.ci95:.4f} |"
+                for row in card.errors
+            ),
+        ]
+    )
+
+
 def _accuracies(card: Card) -> str:
+    if card.errors:
+        return _errors(card)
     if not card.accuracy:
         return "## Accuracy\n\nNot measured yet; `kshot evaluate` measures it on your labelled pictures."
     otherwise = "" if all(row.inductive for row in card.accuracy) else ", where a row does not say transductive"
@@ -260,10 +336,16 @@ def _training(training: Training) -> list[str]:
         f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}:",
         f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on",
         f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes",
-        f"({training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above.",
+        f"({_validation(training)}.",
         "",
         "![loss and validation accuracy](curve.png)",
     ]
+
+
+def _validation(training: Training) -> str:
+    if training.validation_accuracy is None:
+        return f"squared error {training.validation_error:.4f}) that are neither trained on nor in the table above"
+    return f"{training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above"
 
 
 def _protocol(row: Accuracy) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from meta_core.batching import adapt_many
@@ -18,8 +18,8 @@ from meta_core.errors import InvalidCheckpoint, UnknownName
 from meta_core.export import export_encoder
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.onnx_backbone import OnnxBackbone
-from meta_core.preprocess import InputSpec
 from meta_core.registry import BACKBONES, LEARNERS
+from meta_core.vectors import AnySpec
 
 CARD, WEIGHTS, ENCODER, TEXT = "card.json", "learner.safetensors", "encoder.onnx", "README.md"
 
@@ -39,7 +39,7 @@ class Model:
     folder: Path
 
 
-def build_learner(learner: Part, backbone: Part, spec: InputSpec) -> Learner:
+def build_learner(learner: Part, backbone: Part, spec: AnySpec) -> Learner:
     """A learner with fresh weights.
 
     Raises:
@@ -110,7 +110,7 @@ def save(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     learner = learner.cpu().eval()
-    spec = InputSpec.model_validate(description["input"])
+    spec = TypeAdapter[AnySpec](AnySpec).validate_python(description["input"])
     if half:
         round_to_half(learner)
     _write_weights(draft / WEIGHTS, learner, name=description["name"], half=half)
@@ -120,7 +120,7 @@ def save(
         shutil.copy(encoder, draft / ENCODER)
     features = feature_shape(learner, spec)
     card = Card(
-        **description,
+        **description | {"task": "regression" if learner.objective == "squared_error" else "classification"},
         features=features,
         state_bytes=measure_state(learner, features),
         adapt=learner.limits,
@@ -186,14 +186,17 @@ def read_card(folder: Path) -> Card:
         ) from error
 
 
-def feature_shape(learner: Learner, spec: InputSpec) -> tuple[int, ...]:
+def feature_shape(learner: Learner, spec: AnySpec) -> tuple[int, ...]:
     """Shape of one encoded example."""
     with torch.no_grad():
         return tuple(learner.encode(torch.zeros(1, *spec.shape)).shape[1:])
 
 
 def measure_state(learner: Learner, features: tuple[int, ...]) -> StateSize:
-    """Bytes of an adapted state as a function of ways and examples, from four adaptations."""
+    """Bytes of an adapted state as a function of ways and examples, from four adaptations; a regression has one way."""
+    if learner.objective == "squared_error":
+        few, more = (_state_bytes(learner, features, ways=1, examples=examples) for examples in (6, 12))
+        return StateSize(fixed=2 * few - more, per_way=0, per_example=(more - few) // 6)
     small, more_examples, more_ways, more_of_both = (
         _state_bytes(learner, features, ways=ways, examples=examples)
         for ways, examples in ((2, 6), (2, 12), (3, 6), (3, 12))

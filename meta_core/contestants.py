@@ -120,10 +120,11 @@ def _models(folders: Sequence[Path]) -> tuple[list[Contestant], list[Unfit]]:
     for path in folders:
         try:
             model = checkpoint.load(path)
+            found = Contestant(path.name, model.card.learner.name, model.learner, model.card.pictures)
         except MetaCoreError as error:
             unfit.append(Unfit(path.name, "?", str(error)))
         else:
-            models.append(Contestant(path.name, model.card.learner.name, model.learner, model.card.input))
+            models.append(found)
     return models, unfit
 
 

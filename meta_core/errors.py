@@ -13,6 +13,10 @@ class InvalidOptions(MetaCoreError):
     """An adaptation option that the learner does not have, or a value outside its card's limits."""
 
 
+class NotAClassifier(MetaCoreError):
+    """A regression was to be shown labelled pictures."""
+
+
 class AdaptationDiverged(MetaCoreError):
     """Adaptation or prediction left the finite numbers: steps too long, or inputs beyond what the model can take."""
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from meta_core.errors import MissingExtra
 from meta_core.learner import Learner
-from meta_core.preprocess import InputSpec
+from meta_core.vectors import AnySpec
 
 
-def export_encoder(learner: Learner, spec: InputSpec, path: Path) -> None:
-    """Write `learner.encode` as an ONNX graph: `inputs` (N, channels, H, W) float32, normalized → `features` (N, …).
+def export_encoder(learner: Learner, spec: AnySpec, path: Path) -> None:
+    """Write `learner.encode` as an ONNX graph: `inputs` (N, *input) float32, normalized → `features` (N, …).
 
     Raises:
         MissingExtra: the packages of `kshot[train]` are not installed.

@@ -5,16 +5,17 @@ from torch import Tensor
 
 from meta_core.episode import State, SupportSet
 from meta_core.errors import InvalidSupportSet
+from meta_core.objectives import Objective
 
 
-def check_support(support: SupportSet) -> None:
+def check_support(support: SupportSet, *, objective: Objective = "cross_entropy") -> None:
     """Refuse a support set that no learner can adapt to.
 
     Under `torch.vmap` values cannot be looked at, so nothing is checked there: whoever stacks tasks checks each first.
 
     Raises:
-        InvalidSupportSet: a class has no example (its mean would be NaN, or a prototype at the origin that wins),
-            or the tensors' lengths differ.
+        InvalidSupportSet: a class has no example (its mean would be NaN, or a prototype at the origin that wins), a
+            regression has none at all, or the tensors' lengths differ.
     """
     if torch._C._functorch.is_batchedtensor(support.targets):
         return
@@ -23,6 +24,10 @@ def check_support(support: SupportSet) -> None:
         raise InvalidSupportSet(f"{examples} inputs came with {rows} targets and {weights} weights; expected as many")
     if support.targets.ndim != 2 or support.targets.shape[1] == 0:
         raise InvalidSupportSet(f"targets have shape {tuple(support.targets.shape)}; expected (examples, ways)")
+    if objective == "squared_error":
+        if not bool((support.weights > 0).any()):
+            raise InvalidSupportSet("no example came; a regression needs at least one")
+        return
     counts = support.weights @ support.targets.to(support.weights.dtype)
     if empty := torch.nonzero(counts <= 0).flatten().tolist():
         raise InvalidSupportSet(f"classes {empty} have no example; every class needs at least one")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from meta_core.episode import SupportSet
+from meta_core.objectives import Objective
 
 Weights: TypeAlias = dict[str, Tensor]
 """What an inner loop moves, by name."""
@@ -24,6 +25,17 @@ def balanced_cross_entropy(logits: Tensor, support: SupportSet) -> Tensor:
     shares = support.targets * support.weights[:, None]
     shares = shares / shares.sum(0) / shares.shape[1]
     return -(shares * torch.log_softmax(logits, dim=-1)).sum()
+
+
+def mean_squared_error(outputs: Tensor, support: SupportSet) -> Tensor:
+    """Squared distance of (S, C) outputs from the targets, mean over the examples that count → ()."""
+    errors = (outputs - support.targets).square().sum(-1)
+    return (support.weights * errors).sum() / support.weights.sum()
+
+
+def support_loss(objective: Objective, outputs: Tensor, support: SupportSet) -> Tensor:
+    """What adaptation descends: (S, C) outputs → ()."""
+    return (balanced_cross_entropy if objective == "cross_entropy" else mean_squared_error)(outputs, support)
 
 
 def gradient(loss: Callable[[Weights], Tensor], weights: Weights, *, second_order: bool, vmapped: bool) -> Weights:

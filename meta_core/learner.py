@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from meta_core.episode import Episode, State, SupportSet
 from meta_core.errors import InvalidOptions
-from meta_core.objectives import cross_entropy
+from meta_core.objectives import Objective, query_loss
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Learner(nn.Module, ABC):
     """True for a head bound to the ways and the class order it was trained with."""
     vectorized: ClassVar[bool] = True
     """False where adapting tasks one by one is faster than `torch.vmap`, or where it has no batching rule."""
-    loops_on_cpu: ClassVar[bool] = False
+    loops_on_cpu: bool = False
     """True where `torch.vmap` pays on a GPU alone: convolutions with each task's own weights are slow on a CPU."""
     encodes: ClassVar[bool] = True
     """False where `encode` is the identity, so that an encoded example is the user's picture itself."""
@@ -54,6 +54,10 @@ class Learner(nn.Module, ABC):
     """True where rotating all features, examples' and queries' alike, changes no answer: inner products alone count."""
     steps_to_learn: ClassVar[int] = 40
     """Meta-training steps on the contract test's tasks after which accuracy is clearly above chance."""
+    network_answers: ClassVar[bool] = False
+    """True where what the backbone gives are the answers, so that it has an output for each class or number."""
+    objective: Objective = "cross_entropy"
+    """`squared_error` for one that was built to answer with numbers."""
     limits: ClassVar[dict[str, tuple[float, float]]] = {}
     """The options a request may set, each with its smallest and largest value."""
 
@@ -93,7 +97,7 @@ class Learner(nn.Module, ABC):
         return None
 
     def meta_loss(self, episode: Episode, *, generator: torch.Generator, progress: float) -> Tensor:  # noqa: ARG002
-        """What meta-training minimizes for one encoded task → (): by default the queries' cross-entropy.
+        """What meta-training minimizes for one encoded task → (): by default the objective over the queries.
 
         Args:
             episode: one task, its inputs encoded.
@@ -101,7 +105,7 @@ class Learner(nn.Module, ABC):
             progress: 0 at the first step of training, 1 at the last.
         """
         state = self.adapt(episode.support, options=AdaptOptions())
-        return cross_entropy(self.predict(state, episode.query.inputs), episode.query.targets)
+        return query_loss(self.objective, self.predict(state, episode.query.inputs), episode.query.targets)
 
     def check_options(self, options: AdaptOptions) -> None:
         """Refuse options that this learner does not have or that lie outside its limits.

@@ -5,9 +5,9 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -32,16 +32,18 @@ if TYPE_CHECKING:
 RESUME = "resume.pt"
 
 
-def loop(
-    run: Run, recipe: Recipe, source: TaskSource, validation: Pictures, *, folder: Path, device: str, team: Team
-) -> None:
+Looking: TypeAlias = Callable[[Learner, Workers | None], float]
+"""The score of a learner in `eval` mode on the validation episodes."""
+
+
+def loop(run: Run, recipe: Recipe, source: TaskSource, look: Looking, *, folder: Path, device: str, team: Team) -> None:
     """Train from where `run` is to the recipe's last step; the first process of the team looks, logs and saves.
 
     Args:
         run: the same in every process.
         recipe: what to do.
         source: of tasks.
-        validation: what the looks are taken at.
+        look: at the validation episodes.
         folder: of the events and of the file to resume from.
         device: of this process.
         team: the processes of this run.
@@ -59,8 +61,8 @@ def loop(
             bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
             if run.step % recipe.validation.every == 0 or run.step == recipe.optimizer.steps:
                 if events is not None:
-                    accuracy, loss = validate(run, validation, recipe, workers), statistics.fmean(losses)
-                    _keep(run, Look(step=run.step, loss=loss, accuracy=accuracy), events)
+                    score, loss = look(run.learner.eval(), workers), statistics.fmean(losses)
+                    _keep(run, Look(step=run.step, loss=loss, score=score), events)
                     run.seconds = time.monotonic() - began
                     save_run(run, recipe, folder / RESUME)
                 losses.clear()
@@ -69,11 +71,11 @@ def loop(
 def _keep(run: Run, look: Look, events: "SummaryWriter") -> None:
     """Note a look, and the weights if they are the best so far."""
     run.looks.append(look)
-    if look.accuracy > run.best_accuracy:
-        run.best_accuracy = look.accuracy
+    if look.score > run.best_score:
+        run.best_score = look.score
         run.best = {name: tensor.detach().cpu().clone() for name, tensor in run.learner.state_dict().items()}
     events.add_scalar("train/loss", look.loss, look.step)
-    events.add_scalar("validation/accuracy", look.accuracy, look.step)
+    events.add_scalar("validation/score", look.score, look.step)
 
 
 def step(
@@ -150,10 +152,9 @@ def _plan(
     say(plan._replace(tasks=run.chunk).describe(of=own))
 
 
-def validate(run: Run, validation: Pictures, recipe: Recipe, workers: Workers | None = None) -> float:
+def validate(learner: Learner, workers: Workers | None, *, validation: Pictures, recipe: Recipe) -> float:
     """Accuracy on the fixed validation episodes, percent."""
-    learner = run.learner.eval()
-    lookup = looking_up(learner, validation.images, recipe.input)
+    lookup = looking_up(learner, validation.images, recipe.pictures)
     return episode_accuracy(learner, lookup, validation, validation_plan(recipe), workers=workers).accuracy
 
 
@@ -164,8 +165,11 @@ def validation_plan(recipe: Recipe) -> EpisodePlan:
 
 
 def _note(run: Run, loss: float) -> str:
-    best = f" · best validation {run.best_accuracy:.2f} %" if run.looks else ""
-    return f"loss {loss:.3f}{best}"
+    if not run.looks:
+        return f"loss {loss:.3f}"
+    regresses = run.learner.objective == "squared_error"
+    best = f"error {-run.best_score:.4f}" if regresses else f"{run.best_score:.2f} %"
+    return f"loss {loss:.3f} · best validation {best}"
 
 
 @contextlib.contextmanager

@@ -67,7 +67,9 @@ def graph_bytes(learner: Learner, episode: Episode, *, precision: str) -> int:
     buffers = {name: buffer.clone() for name, buffer in learner.named_buffers()}
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(ledger.enter, lambda kept: kept.tensor):
         # Progress 1: where the order is annealed, the second is at the end, and takes the most.
-        losses = _losses(learner, episode, precision=precision, generator=torch.Generator(), progress=1.0)
+        losses = _losses(
+            learner, episode, precision=precision, generator=torch.Generator(), progress=1.0, stacked=False
+        )
         del losses
     for name, buffer in learner.named_buffers():
         buffer.data.copy_(buffers[name])
@@ -166,22 +168,31 @@ def chunk_of(episode: Episode, start: int, stop: int) -> Episode:
 
 
 def vmaps_tasks(learner: Learner, device: torch.device) -> bool:
-    """Whether a chunk's tasks are adapted as one stack by `torch.vmap`, which pays for per-task weights on a GPU.
+    """Whether a chunk's tasks are adapted as one stack by `torch.vmap`, which pays for per-task weights.
+
+    On a CPU it does where the learner has no convolutions to stack (`loops_on_cpu`).
 
     Not where an affine batch norm on batch statistics, layer norm or instance norm is inside: their second-order
     gradient under `torch.vmap` is silently wrong, while the loss and the first-order gradient are exact.
     """
     wrong = (nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
     risky = normalizes_batches(learner) or any(isinstance(module, wrong) for module in learner.modules())
-    return learner.vectorized and learner.loops_on_cpu and device.type != "cpu" and not risky
+    pays = device.type != "cpu" or not learner.loops_on_cpu
+    return learner.vectorized and not learner.encodes and pays and not risky
 
 
 def _losses(
-    learner: Learner, episode: Episode, *, precision: str, generator: torch.Generator, progress: float
+    learner: Learner,
+    episode: Episode,
+    *,
+    precision: str,
+    generator: torch.Generator,
+    progress: float,
+    stacked: bool = True,
 ) -> Tensor:
-    """(T,)"""
+    """(T,); where not `stacked`, one by one, as `torch.func` knows nothing of hooks on saved tensors."""
     encoded = encode_episode(learner, episode, precision=precision)
-    if vmaps_tasks(learner, encoded.support.inputs.device):
+    if stacked and vmaps_tasks(learner, encoded.support.inputs.device):
         return torch.vmap(lambda task: learner.meta_loss(task, generator=generator, progress=progress))(encoded)
     losses = [learner.meta_loss(task, generator=generator, progress=progress) for task in tasks_of(encoded)]
     return torch.stack(losses)

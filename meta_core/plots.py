@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from meta_core.batching import adapt_many, tasks_of
+from meta_core.episode import TaskSource
 from meta_core.errors import MissingExtra
+from meta_core.learner import AdaptOptions, Learner
 from meta_core.plane import principal_plane
 from meta_core.run import Look
+from meta_core.vectors import VectorSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +34,8 @@ class Point(NamedTuple):
     ci95: float
 
 
-def training_curve(looks: Sequence[Look], *, title: str) -> bytes:
-    """Loss and validation accuracy (percent) against steps, as PNG.
+def training_curve(looks: Sequence[Look], *, title: str, regression: bool = False) -> bytes:
+    """Loss and validation accuracy (percent), or a regression's squared error, against steps, as PNG.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -42,13 +46,14 @@ def training_curve(looks: Sequence[Look], *, title: str) -> bytes:
         raise MissingExtra(f"drawing needs {error.name}; install kshot[train]") from error
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     losses = figure.subplots()
-    accuracies = losses.twinx()
+    scores, measured = losses.twinx(), "validation squared error" if regression else "validation accuracy"
     steps = [look.step for look in looks]
     losses.plot(steps, [look.loss for look in looks], color="tab:gray", label="training loss")
-    accuracies.plot(steps, [look.accuracy for look in looks], color="tab:blue", label="validation accuracy")
+    values = [-look.score if regression else look.score for look in looks]
+    scores.plot(steps, values, color="tab:blue", label=measured)
     losses.set(title=title, xlabel="meta-training step", ylabel="training loss", yscale="log")
-    accuracies.set_ylabel("validation accuracy, %")
-    lines = [*losses.get_lines(), *accuracies.get_lines()]
+    scores.set(ylabel=measured if regression else f"{measured}, %", yscale="log" if regression else "linear")
+    lines = [*losses.get_lines(), *scores.get_lines()]
     losses.legend(lines, [str(line.get_label()) for line in lines], loc="center right")
     return _png(figure)
 
@@ -169,6 +174,46 @@ def accuracy_against_shots(points: Sequence[Point], *, dark: bool = False) -> by
         axes.set_xticks(shots, [str(number) for number in shots])
         axes.minorticks_off()
         axes.grid(visible=True, alpha=0.3)
+        return _png(figure)
+
+
+@torch.no_grad()
+def adapted_curves(
+    learner: Learner, source: TaskSource, spec: VectorSpec, *, steps: Sequence[int], seed: int = 3, dark: bool = False
+) -> bytes:
+    """What a regression of one number on one answers before the first step of adaptation and after some (Finn et al.
+    2017, figure 2), beside the truth and the examples, for two tasks.
+
+    Args:
+        learner: in `eval` mode.
+        source: of tasks with enough queries to draw a line through.
+        spec: of the learner's input.
+        steps: of adaptation, a line each.
+        seed: of the tasks.
+        dark: for a dark page.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    episode = source.sample(2, torch.Generator().manual_seed(seed))
+    mean, std = spec.mean[0], spec.std[0]
+    with _drawn(size=(9.0, 3.6), dark=dark) as (figure, whole):
+        whole.remove()
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, task in zip(panels, tasks_of(episode), strict=True):
+            order = task.query.inputs[:, 0].argsort()
+            x, y = (std * task.query.inputs[order, 0] + mean).numpy(), task.query.targets[order, 0].numpy()
+            axes.plot(x, y, color="tab:red", linewidth=2.5, alpha=0.6, label="the wave")
+            for count, style in zip(steps, (":", "--", "-"), strict=False):
+                (state,) = adapt_many(learner, [task.support], options=AdaptOptions(steps=count))
+                answer = learner.predict(state, task.query.inputs[order])[:, 0].numpy()
+                axes.plot(x, answer, style, color="tab:blue", label=f"after {count} step{'s' * (count != 1)}")
+            shown = (std * task.support.inputs[:, 0] + mean).numpy(), task.support.targets[:, 0].numpy()
+            axes.scatter(*shown, marker="^", color="tab:purple", zorder=3, label=f"its {len(shown[0])} examples")
+            axes.set(xlabel="input")
+        panels[0].set(ylabel="output")
+        lines, names = panels[0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside right upper", fontsize="small", frameon=False)
         return _png(figure)
 
 

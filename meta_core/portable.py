@@ -155,7 +155,7 @@ def classify(path: Path, pictures: Sequence[bytes], *, models: Path) -> tuple[tu
     portable = loads(path.read_bytes())
     card = portable.card
     model = checkpoint.load(models / card.model)
-    spec, learner = model.card.input, model.learner
+    spec, learner = model.card.pictures, model.learner
     asked = predictor(portable, model.card, learner, lambda rows: learner.encode(normalize(rows, spec)))
     return card.labels, asked.answer(torch.from_numpy(np.stack([decode(picture, spec) for picture in pictures])))
 

@@ -49,7 +49,7 @@ def to_onnx(portable: Portable, model: Model, path: Path) -> None:
         raise MissingExtra(f"writing ONNX needs {error.name}; install kshot[train]") from error
     head = _Head(portable, model)
     pictures = torch.zeros(2, *model.card.input.shape, dtype=torch.uint8)
-    parts = [_exported(_Prepare(model.card.input), pictures, "pictures", ["inputs"])]
+    parts = [_exported(_Prepare(model.card.pictures), pictures, "pictures", ["inputs"])]
     if model.learner.encodes:
         parts.append(onnx.load(model.folder / checkpoint.ENCODER))
     parts.append(_exported(head, torch.zeros(2, *model.card.features), "features", head.outputs))

@@ -58,12 +58,12 @@ def quantize(folder: Path, out: Path, *, data: Path, split: str | None = None, s
         raise InvalidCheckpoint(f"{exact.card.name} computes in {exact.card.precision} already")
     if not exact.learner.encodes:
         raise InvalidOptions(f"{exact.card.name} adapts its whole network by gradients, which 8-bit integers have not")
-    pictures = read_pictures(data, exact.card.input, split=split or default_split(data))
+    pictures = read_pictures(data, exact.card.pictures, split=split or default_split(data))
     seen, others = _sampled(pictures, seed)
     with tempfile.TemporaryDirectory() as draft:
         encoder = Path(draft) / checkpoint.ENCODER
         say(f"taking the ranges of {exact.card.name}'s layers from {len(seen)} pictures")
-        _write(folder / checkpoint.ENCODER, encoder, seen, exact.card.input)
+        _write(folder / checkpoint.ENCODER, encoder, seen, exact.card.pictures)
         learner = checkpoint.around(encoder, exact.card.learner)
         learner.load_state_dict(_without_backbone(exact.learner))
         reduced, measured = _compared(exact, learner.eval(), others, seen=len(seen), seed=seed)
@@ -152,7 +152,7 @@ def _compared(
         for note in notes:
             say(note)
     say(f"encoding the {len(others.images)} others by both")
-    features = [encode_pictures(each, others.images, exact.card.input) for each in (exact.learner, learner)]
+    features = [encode_pictures(each, others.images, exact.card.pictures) for each in (exact.learner, learner)]
     rows, measured, apart, same = [], [], [], []
     with episodes_bar("comparing", total=len(plans) * _EPISODES) as bar:
         for plan in plans:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from meta_core.card import Name, Part
 from meta_core.errors import InvalidRecipe
 from meta_core.preprocess import InputSpec
+from meta_core.vectors import AnySpec
 
 Count = Annotated[int, Field(ge=1)]
 Ways = Annotated[int, Field(ge=2)]
@@ -70,6 +71,9 @@ class Test(_Strict):
     queries: Count = 15
     episodes: int = Field(default=1000, ge=2, description="two at least, or there is no interval to give")
     rotations: bool = Field(default=False, description="quarter turns are further classes, as in Vinyals et al. 2016")
+    steps: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[], description="of adaptation, after which a regression is measured; the learner's own unless given"
+    )
     lake: bool = Field(default=False, description="Lake's one-shot runs too, where the data hold them")
 
 
@@ -81,7 +85,7 @@ class Recipe(_Strict):
     description: str
     licence: str = "Apache-2.0"
     seed: int = 0
-    input: InputSpec
+    input: AnySpec
     learner: Part
     backbone: Part
     pretrained: str | None = Field(
@@ -98,7 +102,7 @@ class Recipe(_Strict):
         description="batch norm by the batch at hand, also in test: to compare with papers, never to serve",
     )
     tasks: Part
-    data: Data
+    data: Data | None = Field(default=None, description="null where the tasks are generated and need no data")
     optimizer: Optimizer
     validation: Validation = Validation()
     test: Test = Test()
@@ -121,6 +125,28 @@ class Recipe(_Strict):
         if self.pretrained is not None and self.start_from is not None:
             raise ValueError("the backbone starts with the weights of pretrained, or of start_from: give one of them")
         return self
+
+    @property
+    def pictures(self) -> InputSpec:
+        """The input, of a recipe that is trained on pictures.
+
+        Raises:
+            InvalidRecipe: it is of vectors.
+        """
+        if not isinstance(self.input, InputSpec):
+            raise InvalidRecipe(f"{self.name}: [input] is of vectors; pictures need channels, height and width")
+        return self.input
+
+    @property
+    def labelled(self) -> Data:
+        """The data, of a recipe that is trained on some.
+
+        Raises:
+            InvalidRecipe: its tasks are generated.
+        """
+        if self.data is None:
+            raise InvalidRecipe(f"{self.name} has no [data]; its tasks are generated")
+        return self.data
 
 
 def _timm_model(backbone: Any) -> str | None:

@@ -1,5 +1,6 @@
 """A training run's changing parts, and the one file that it resumes from."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from meta_core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen at one validation: the mean loss since the one before, and the accuracy, percent."""
+    """What was seen at one validation: the mean loss since the one before, and the score.
+
+    A score is what the best weights have the most of: accuracy, percent, or minus the squared error of a regression.
+    """
 
     step: int
     loss: float
-    accuracy: float
+    score: float
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     chunk: int | None = None
-    best_accuracy: float = -1.0
+    best_score: float = -math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
 
@@ -44,7 +48,7 @@ def save_run(run: Run, recipe: Recipe, path: Path) -> None:
         "optimizer": run.optimizer.state_dict(),
         "generator": run.generator.get_state(),
         "torch_generator": torch.get_rng_state(),
-        "progress": [run.step, run.seconds, run.best_accuracy],
+        "progress": [run.step, run.seconds, run.best_score],
         "chunk": run.chunk,
         "best": run.best,
         "looks": [asdict(look) for look in run.looks],
@@ -69,7 +73,7 @@ def restore_run(run: Run, recipe: Recipe, path: Path) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     run.generator.set_state(state["generator"])
     torch.set_rng_state(state["torch_generator"])
-    run.step, run.seconds, run.best_accuracy = state["progress"]
+    run.step, run.seconds, run.best_score = state["progress"]
     run.chunk = state["chunk"]  # not chosen anew: batch norm's statistics are of a chunk
     run.best = state["best"]
     run.looks = [Look(**look) for look in state["looks"]]

@@ -11,6 +11,9 @@ from meta_core.quick_layers import quicken
 from meta_core.recipe import Recipe
 from meta_core.run import Run
 
+_NOT_DECAYED = ("rates.", "log_spreads.")
+"""Decay would pull inner rates to no adaptation, and the noise on weights to 1."""
+
 
 def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
     """A run at step 0.
@@ -30,11 +33,9 @@ def start(recipe: Recipe, device: str, *, models: Path = Path("models")) -> Run:
     if learner.encodes or quick:  # in bf16 the few pictures of one task are faster as they are
         learner = learner.to(memory_format=torch.channels_last)
     named = {name: parameter for name, parameter in learner.named_parameters() if parameter.requires_grad}
-    weights = [weight for name, weight in named.items() if not name.startswith("rates.")]
-    rates = [
-        rate for name, rate in named.items() if name.startswith("rates.")
-    ]  # decay would pull them to no adaptation
-    groups: list[dict[str, Any]] = [{"params": weights}, *([{"params": rates, "weight_decay": 0.0}] if rates else [])]
+    weights = [weight for name, weight in named.items() if not name.startswith(_NOT_DECAYED)]
+    others = [weight for name, weight in named.items() if name.startswith(_NOT_DECAYED)]
+    groups: list[dict[str, Any]] = [{"params": weights}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
     optimizer = torch.optim.AdamW(groups, lr=recipe.optimizer.rate, weight_decay=recipe.optimizer.weight_decay)
     generator = torch.Generator().manual_seed(recipe.seed)
     return Run(learner=learner, optimizer=optimizer, generator=generator, origin=origin)
@@ -48,4 +49,4 @@ def _first_weights(learner: Learner, recipe: Recipe, models: Path) -> str | None
         return None
     from meta_core.pretrained import take_pretrained  # timm takes seconds to import, and most recipes need none
 
-    return take_pretrained(learner.backbone, recipe.pretrained, input_shape=recipe.input.shape).text
+    return take_pretrained(learner.backbone, recipe.pretrained, input_shape=recipe.pictures.shape).text

@@ -1,7 +1,7 @@
 """The trainer, top to bottom: recipe → data → learner → loop → test → checkpoint."""
 
 import contextlib
-import functools
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from meta_core.episode import TaskSource
 from meta_core.errors import InvalidRecipe
 from meta_core.evaluate import EpisodePlan, check_plan, episode_accuracy, holds_lake_runs, lake_accuracy
 from meta_core.learner import Learner
-from meta_core.loop import RESUME, loop, validation_plan
+from meta_core.loop import RESUME, loop, validate, validation_plan
 from meta_core.pictures import Pictures, check_disjoint
 from meta_core.plots import training_curve
 from meta_core.processes import Team, check_devices, launch
@@ -65,7 +65,7 @@ def train(
     """
     device = pick_device(device)
     check_devices(devices, device=device, tasks=recipe.optimizer.tasks_per_step)
-    part = functools.partial(_train, recipe, data=data, out=out, resume=resume, models=models)
+    part = partial(_train, recipe, data=data, out=out, resume=resume, models=models)
     if devices == 1:
         part(Team(), device)
     else:
@@ -78,34 +78,33 @@ def _train(recipe: Recipe, team: Team, device: str, *, data: Path, out: Path, re
     with team.leader_first():
         training, validation, test = splits(recipe, data)
         source: TaskSource = TASKS.build(
-            recipe.tasks.name, pictures=training, spec=recipe.input, device=device, **recipe.tasks.options
+            recipe.tasks.name, pictures=training, spec=recipe.pictures, device=device, **recipe.tasks.options
         )
         check_plan(validation, validation_plan(recipe))
         for plan in _test_plans(recipe):
             check_plan(test, plan)
         run, folder = start(recipe, device, models=models), out.with_name(f"{out.name}.run")
     with batch_statistics(run.learner) if recipe.transductive else contextlib.nullcontext():
-        _go_on(run, recipe, folder, resume=resume)
-        loop(run, recipe, source, validation, folder=folder, device=device, team=team)
+        go_on(run, recipe, folder, resume=resume)
+        look = partial(validate, validation=validation, recipe=recipe)
+        loop(run, recipe, source, look, folder=folder, device=device, team=team)
         if not team.leads:
             return
-        learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
-        learner.load_state_dict(run.best)
+        learner = best_learner(run)
         if recipe.half_weights:
             checkpoint.round_to_half(learner)
-        table = test_table(learner.eval(), recipe, test, data)
+        table = test_table(learner, recipe, test, data)
+    licence = recipe.labelled.licence or training.licence
     checkpoint.save(
         out,
         learner,
-        description=_description(
-            recipe, run, training, table, f"{team.count} × {device}" if team.count > 1 else device
-        ),
+        description=describe(recipe, run, training.source, licence, team.describe(device)) | {"accuracy": table},
         extra={"curve.png": training_curve(run.looks, title=recipe.name)},
         half=recipe.half_weights,
     )
 
 
-def _go_on(run: Run, recipe: Recipe, folder: Path, *, resume: bool) -> None:
+def go_on(run: Run, recipe: Recipe, folder: Path, *, resume: bool) -> None:
     """Set `run` to where the folder's was interrupted, if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RESUME).is_file():
@@ -115,6 +114,13 @@ def _go_on(run: Run, recipe: Recipe, folder: Path, *, resume: bool) -> None:
     restore_run(run, recipe, folder / RESUME)
 
 
+def best_learner(run: Run) -> Learner:
+    """The learner with the best weights of all looks, on the CPU, in `eval` mode."""
+    learner = run.learner.cpu().to(memory_format=torch.contiguous_format)
+    learner.load_state_dict(run.best)
+    return learner.eval()
+
+
 def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
     """Training, validation and test pictures, which share no class and no picture.
 
@@ -122,18 +128,18 @@ def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
         InvalidDataset: they cannot be read, or hold no such groups.
         OverlappingSplits: they share a class or a picture.
     """
-    wanted = recipe.data
-    training = read_pictures(data, recipe.input, split=wanted.train_split)
+    wanted = recipe.labelled
+    training = read_pictures(data, recipe.pictures, split=wanted.train_split)
     training = training.where(lambda name, _: name not in wanted.leave_out)
     if wanted.test_groups:
         training, test = training.hold_out(wanted.test_groups)
     else:
-        test = read_pictures(data, recipe.input, split=wanted.test_split)
+        test = read_pictures(data, recipe.pictures, split=wanted.test_split)
     check_disjoint(training, test)
     if wanted.validation_groups:
         training, validation = training.hold_out(wanted.validation_groups)
     else:
-        validation = read_pictures(data, recipe.input, split=wanted.validation_split)
+        validation = read_pictures(data, recipe.pictures, split=wanted.validation_split)
         check_disjoint(validation, test)
     check_disjoint(training, validation)
     return training, validation, test.with_rotations() if recipe.test.rotations else test
@@ -141,13 +147,13 @@ def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
 
 def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
     """The card's accuracies: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
-    lookup, plans = looking_up(learner, test.images, recipe.input), _test_plans(recipe)
+    lookup, plans = looking_up(learner, test.images, recipe.pictures), _test_plans(recipe)
     total = sum(plan.episodes for plan in plans)
     with evaluation_workers(learner) as workers, episodes_bar("testing", total=total) as bar:
         rows = [episode_accuracy(learner, lookup, test, plan, workers=workers, advance=bar.advance) for plan in plans]
     rows = [row.model_copy(update={"inductive": not recipe.transductive}) for row in rows]
     if recipe.test.lake and holds_lake_runs(data):
-        rows.append(lake_accuracy(learner, recipe.input, data))
+        rows.append(lake_accuracy(learner, recipe.pictures, data))
     return rows
 
 
@@ -160,18 +166,29 @@ def _test_plans(recipe: Recipe) -> list[EpisodePlan]:
     ]
 
 
-def _description(recipe: Recipe, run: Run, training: Pictures, table: list[Accuracy], device: str) -> dict[str, Any]:
+def describe(recipe: Recipe, run: Run, data: str, licence: str, device: str) -> dict[str, Any]:
+    """The card's fields of a run that is over, but for what it was measured at.
+
+    Args:
+        recipe: of the run.
+        run: over.
+        data: what it was trained on.
+        licence: of that.
+        device: where.
+    """
+    regresses = run.learner.objective == "squared_error"
     source = Training(
         recipe=recipe.name,
-        data=training.source,
-        data_licence=recipe.data.licence or training.licence,
+        data=data,
+        data_licence=licence,
         steps=recipe.optimizer.steps,
         tasks_per_step=recipe.optimizer.tasks_per_step,
         seed=recipe.seed,
-        validation_accuracy=run.best_accuracy,
+        validation_accuracy=None if regresses else run.best_score,
+        validation_error=-run.best_score if regresses else None,
         seconds=run.seconds,
         device=device,
         torch=torch.__version__,
     )
     shared = recipe.model_dump(include={"name", "version", "description", "licence", "learner", "backbone", "input"})
-    return {**shared, "accuracy": table, "origin": run.origin, "training": source}
+    return {**shared, "origin": run.origin, "training": source}

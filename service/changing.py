@@ -92,7 +92,7 @@ async def change_examples(
         nonlocal decoded
         plan = await _plan(asked, edit, [] if support is None else support.labels)
         if support is not None and decoded is None:
-            spec = plan.model.card.input
+            spec = plan.model.card.pictures
             decoded = await attended(asked.request, services.decoder.all(support.pictures, spec, loc=support.locs))
         made = await attended(asked.request, _adapted(asked.request, services, plan, decoded))
         return await _store(asked, plan, made)

@@ -163,7 +163,7 @@ async def _once(
         return adapted.answering(outcome), decoded, seconds
     served = candidates.models[0]
     began = time.perf_counter()
-    examples = await services.decoder.all(support.pictures, served.card.input, loc=support.locs)
+    examples = await services.decoder.all(support.pictures, served.card.pictures, loc=support.locs)
     decoded, _ = await _decode(services, queries, served)
     seconds = time.perf_counter() - began
     pictures = torch.cat([examples, await services.decoder.stacked(decoded)])  # everything is encoded together
@@ -195,7 +195,7 @@ async def _nearest(
 
 async def _decode(services: Services, queries: Queries, model: ServedModel) -> tuple[list[Decoded], float]:
     began = time.perf_counter()
-    decoded = await services.decoder.each(queries.pictures, model.card.input)
+    decoded = await services.decoder.each(queries.pictures, model.card.pictures)
     refuse_if_all_bad(decoded, queries.locs)
     return decoded, time.perf_counter() - began
 

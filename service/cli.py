@@ -9,7 +9,7 @@ import typer
 
 from service.commands.calibrate import calibrate
 from service.commands.compare import compare
-from service.commands.console import DATA_HELP, ManyValues, explained, print_accuracies
+from service.commands.console import DATA_HELP, ManyValues, explained, print_measured
 from service.commands.data import data
 from service.commands.doctor import doctor
 from service.commands.evaluate import evaluate
@@ -37,8 +37,10 @@ app.command()(doctor)
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a path to a .toml.")],
-    data: Annotated[Path, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="The model's folder, to be written; beside it, OUT.run holds the logs.")],
+    data: Annotated[
+        Path | None, typer.Option(help=f"{DATA_HELP} Recipes that generate their tasks need none.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share the tasks of each step.")
@@ -52,15 +54,28 @@ def train(
 
         kshot train omniglot-protonet --data omniglot --out models/mine
         kshot train omniglot-maml --data omniglot --out models/mine --devices 2
+
+    A regression on generated tasks needs no data:
+
+        kshot train sinusoid-maml --out models/sinusoid-maml
     """
     from meta_core.allocator import keep_freed_memory
     from meta_core.recipe import load_recipe
     from meta_core.train import train as run
+    from meta_core.train_regression import train_regression
 
     keep_freed_memory()
     with explained():
-        card = run(load_recipe(recipe), data=data, out=out, device=device, devices=devices, resume=resume)
-    print_accuracies(f"{card.name} {card.version} → {out}", card.accuracy)
+        loaded = load_recipe(recipe)
+        if loaded.data is None and data is not None:
+            raise ValueError(f"{loaded.name} generates its tasks; leave --data out")
+        if loaded.data is None:
+            card = train_regression(loaded, out=out, device=device, devices=devices, resume=resume)
+        elif data is None:
+            raise ValueError(f"{loaded.name} trains on labelled pictures; say with --data where they are")
+        else:
+            card = run(loaded, data=data, out=out, device=device, devices=devices, resume=resume)
+    print_measured(f"{card.name} {card.version} → {out}", card)
 
 
 app.command(cls=ManyValues)(evaluate)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from meta_core.checkpoint import ENCODER, Model
-from meta_core.preprocess import normalize
+from meta_core.vectors import normalized
 
 _FEW_PICTURES = 4
 
@@ -22,7 +22,10 @@ class Encoder(Protocol):
     runtime: str
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """uint8 (N, channels, H, W) on the CPU → features (N, …) on the device that adapts."""
+        """Pictures, uint8 (N, channels, H, W), or vectors (N, numbers) → features (N, …).
+
+        What comes is on the CPU, what is given on the device that adapts.
+        """
         ...
 
 
@@ -52,7 +55,7 @@ class OnnxEncoder:
         return torch.cat(list(self._workers.map(partial(self._run, self._alone), torch.split(pictures, few))))
 
     def _run(self, session: onnxruntime.InferenceSession, pictures: Tensor) -> Tensor:
-        inputs = normalize(pictures, self._spec).numpy()
+        inputs = normalized(pictures, self._spec).numpy()
         (features,) = session.run(["features"], {"inputs": inputs})
         return torch.from_numpy(features)
 
@@ -77,7 +80,7 @@ class TorchEncoder:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """See `Encoder`."""
-        return self._learner.encode(normalize(pictures.to(self._device), self._spec))
+        return self._learner.encode(normalized(pictures.to(self._device), self._spec))
 
 
 def encoder_for(model: Model, *, device: str, threads: int) -> Encoder:

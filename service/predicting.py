@@ -116,7 +116,7 @@ def predict(
 ) -> Iterator[list[ResultOut]]:
     """The service's results of the queries, in their order, portion by portion."""
     done = 0
-    for portion in decoded(queries, adapted.predictor.card.input, max_pixels=max_pixels):
+    for portion in decoded(queries, adapted.predictor.card.pictures, max_pixels=max_pixels):
         pictures = [picture for _, picture in portion]
         yield results(
             adapted.labels,
@@ -148,7 +148,7 @@ def _encoded(
 ) -> Tensor:
     """(S, …), every file a picture."""
     features, bad, done = list[Tensor](), list[str](), 0
-    for portion in decoded(files, model.card.input, max_pixels=max_pixels):
+    for portion in decoded(files, model.card.pictures, max_pixels=max_pixels):
         pictures = [picture for _, picture in portion]
         bad += [f"{file.name}: {picture}" for file, picture in portion if isinstance(picture, UndecodableImage)]
         good = _stacked(pictures)

@@ -113,7 +113,10 @@ def _warm_up(model: ServedModel, device: str) -> None:
         model.encoder.encode(torch.zeros(count, *shape, dtype=torch.uint8))
     noise = torch.randint(0, 256, (10, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     features = model.encoder.encode(noise)
-    support = SupportSet(features, torch.eye(2, device=device).repeat(5, 1), torch.ones(10, device=device))
+    targets = torch.eye(2, device=device).repeat(5, 1)
+    if model.card.regresses:
+        targets = targets[:, :1]
+    support = SupportSet(features, targets, torch.ones(10, device=device))
     with contextlib.suppress(AdaptationDiverged):  # to noise; that is no fault of the model
         states = adapt_many(model.learner, [support] * 2, options=AdaptOptions(), workers=model.workers)
         predict_many(model.learner, states, [features] * 2, workers=model.workers)

@@ -9,7 +9,7 @@ import torch
 from meta_core.card import Card
 from meta_core.checkpoint import load, read_card
 from meta_core.errors import InvalidCheckpoint, MetaCoreError
-from meta_core.preprocess import normalize
+from meta_core.vectors import normalized
 from service.encoders import OnnxEncoder
 from service.served import ServedModel, serve
 
@@ -57,7 +57,7 @@ def compare(model: ServedModel) -> float:
     spec, generator = model.card.input, torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (3, *spec.shape), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
-        expected = model.learner.encode(normalize(pictures, spec))
+        expected = model.learner.encode(normalized(pictures, spec))
     difference = float((model.encoder.encode(pictures) - expected).abs().max() / expected.abs().max())
     if not difference <= MOST_DIFFERENCE:
         raise InvalidCheckpoint(

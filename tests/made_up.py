@@ -50,11 +50,18 @@ def encodes(name: str) -> bool:
     return bool(LEARNERS.build(name, backbone=torch.nn.Identity()).encodes)
 
 
+def network_answers(name: str) -> bool:
+    """Whether what a registered learner's backbone gives are its answers: here of at most five classes."""
+    return bool(LEARNERS.build(name, backbone=torch.nn.Identity()).network_answers)
+
+
 def small_learner(name: str, *, shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **options: Any) -> Learner:
     """A registered learner on a narrow Conv-4 whose batch norms have seen pictures; in `eval` mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # torch's layers draw their first weights from the global generator
         backbone = BACKBONES.build("conv4", input_shape=shape, width=8, norm="batch" if encodes(name) else "group")
+        if network_answers(name):
+            backbone.append(torch.nn.Linear(backbone.eval()(torch.zeros(1, *shape)).shape[1], 5))
         learner: Learner = LEARNERS.build(name, backbone=backbone, **options)
         with torch.no_grad():
             for _ in range(5):

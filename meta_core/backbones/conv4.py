@@ -1,5 +1,7 @@
 """Conv-4: the four-block network of Vinyals et al. 2016, Snell et al. 2017 and Finn et al. 2017."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
@@ -12,6 +14,8 @@ def build(
     pools: int = 4,
     down: Literal["pool", "stride"] = "pool",
     norm: Literal["batch", "group"] = "batch",
+    hidden: Sequence[int] = (),
+    outputs: int | None = None,
 ) -> nn.Sequential:
     """Four blocks of 3×3 convolution, norm, ReLU, each halving its input: (N, *input_shape) → (N, D).
 
@@ -27,10 +31,24 @@ def build(
             2017 have it for Omniglot.
         norm: `batch`, or `group`: each example by itself, in groups of eight channels (Wu & He 2018), which learners
             that adapt the whole network need.
+        hidden: units of fully connected layers behind the blocks, each with a ReLU.
+        outputs: D is so many, given by a last linear layer: for learners whose network itself answers.
     """
     channels = [input_shape[0], width, width, width, width]
     blocks = [_block(channels[i], channels[i + 1], down=down if i < pools else None, norm=norm) for i in range(4)]
-    return nn.Sequential(*blocks, nn.Flatten())
+    layers: list[nn.Module] = [*blocks, nn.Flatten()]
+    size = width * math.prod(_halved(side, pools, down=down) for side in input_shape[1:])
+    for units in hidden:
+        layers += [nn.Linear(size, units), nn.ReLU()]
+        size = units
+    return nn.Sequential(*layers, *([] if outputs is None else [nn.Linear(size, outputs)]))
+
+
+def _halved(side: int, times: int, *, down: str) -> int:
+    """Pixels that are left of a side: pooling drops an odd one, a stride keeps it."""
+    for _ in range(times):
+        side = (side + 1) // 2 if down == "stride" else side // 2
+    return side
 
 
 def _block(inputs: int, outputs: int, *, down: str | None, norm: str) -> nn.Sequential:

@@ -51,7 +51,7 @@ class FineTuning(Learner):
     """
 
     encodes: ClassVar[bool] = False
-    loops_on_cpu: ClassVar[bool] = True
+    loops_on_cpu = True
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 100), "rate": (0.01, 10)}
 
     def __init__(

@@ -19,7 +19,7 @@ from meta_core.errors import MetaCoreError
 from service.errors import ServiceError, StorageError, UnsafeSettings
 
 if TYPE_CHECKING:
-    from meta_core.card import Accuracy
+    from meta_core.card import Accuracy, Card, SquaredError
     from service.database import Database
 
 Result = TypeVar("Result")
@@ -115,6 +115,24 @@ def table(title: str, columns: Sequence[tuple[str, Literal["left", "right"]]], *
     for name, justify in columns:
         made.add_column(name, justify=justify, overflow="fold")
     return made
+
+
+def print_measured(title: str, card: "Card") -> None:
+    """What a card was measured at: accuracies, or a regression's errors."""
+    if card.errors:
+        print_errors(title, card.errors)
+    else:
+        print_accuracies(title, card.accuracy)
+
+
+def print_errors(title: str, rows: "Sequence[SquaredError]") -> None:
+    """The rows of a regression's card or of `evaluate`, as a table."""
+    names = ("tasks", "examples", "steps", "queries", "episodes", "squared error")
+    made = table(title, [(name, "left" if name == "tasks" else "right") for name in names], caption="mean ± 95 % CI")
+    for row in rows:
+        counts = (row.shots, "its own" if row.steps is None else row.steps, row.queries, row.episodes)
+        made.add_row(row.data, *(str(count) for count in counts), f"{row.error:.4f} ± {row.ci95:.4f}")
+    output().print(made)
 
 
 def print_accuracies(title: str, rows: "Sequence[Accuracy]") -> None:

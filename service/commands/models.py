@@ -225,12 +225,14 @@ def _folder_of(name: str, models_dir: Path) -> Path:
 
 
 def _row(card: "Card") -> tuple[str, ...]:
+    from meta_core.card import input_text
+
     model = card.backbone.options.get("model")
     return (
         card.name,
         card.learner.name,
         f"{card.backbone.name}:{model}" if model else card.backbone.name,
-        f"{card.input.width}×{card.input.height} {'grey' if card.input.channels == 1 else 'colour'}",
+        input_text(card.input),
         _figure(card.accuracy, shots=1),
         _figure(card.accuracy, shots=5),
         card.licence,

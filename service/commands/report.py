@@ -37,7 +37,7 @@ def report(
 
     with explained():
         loaded = load(model_folder(model, models_dir))
-        spec, named = loaded.card.input, f"{loaded.card.name} {loaded.card.version}"
+        spec, named = loaded.card.pictures, f"{loaded.card.name} {loaded.card.version}"
         pictures = read_pictures(data, spec, split=split)
         with bars() as advance:
             found = study(loaded.learner, spec, pictures, seconds=seconds, seed=seed, advance=advance)

@@ -18,7 +18,7 @@ WITH_WIDTH = [
 ]
 
 
-def built(name: str, shape: tuple[int, int, int] = SHAPE, **options: object) -> nn.Module:
+def built(name: str, shape: tuple[int, ...] = SHAPE, **options: object) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         backbone: nn.Module = BACKBONES.build(name, input_shape=shape, **{**NEEDED.get(name, {}), **options})
@@ -160,3 +160,20 @@ def test_timm_texture_is_the_deviations_of_the_last_depth() -> None:
 def test_timm_refuses_weights_that_do_not_fit_the_depths() -> None:
     with pytest.raises(UnknownName, match="1 depth_weights came for depths"):
         built("timm", (3, 96, 96), model="test_efficientnet", depths=(0, 1), depth_weights=(0.5,))
+
+
+def test_conv4_may_end_in_layers_that_answer() -> None:
+    for down in ("pool", "stride"):
+        network = built("conv4", width=8, down=down, hidden=[10], outputs=3)
+        assert network.eval()(noise(2)).shape == (2, 3)
+        assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [10, 3]
+
+
+def test_mlp_has_the_paper_s_layers() -> None:
+    network = built("mlp", (1,))
+    assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [40, 40, 1]
+    assert network(torch.zeros(5, 1)).shape == (5, 1)
+
+
+def test_mlp_flattens_pictures() -> None:
+    assert built("mlp", hidden=[6], outputs=2)(noise(4)).shape == (4, 2)
