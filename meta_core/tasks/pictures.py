@@ -1,7 +1,7 @@
 """Classification tasks out of labelled pictures: N ways, K shots, both from a range (Vinyals et al. 2016)."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from meta_core.augment import Augmentation, augment
@@ -21,6 +21,10 @@ class PictureTaskOptions(BaseModel):
     queries: int = Field(default=15, ge=1, description="a class")
     rotations: bool = Field(default=False, description="a class turned by 90°, 180° and 270° is a further class each")
     within_group: float = Field(default=0, ge=0, le=1, description="share of tasks of as few groups as hold the ways")
+    fixed_labels: bool = Field(
+        default=False,
+        description="a class has the same label in every task (Yin et al. 2020, non-mutually-exclusive tasks)",
+    )
     augmentation: Augmentation = Augmentation()
 
     @field_validator("ways", "shots")
@@ -30,6 +34,12 @@ class PictureTaskOptions(BaseModel):
         if not least <= bounds[0] <= bounds[1]:
             raise ValueError(f"{bounds} is not [smallest, largest] with a smallest of at least {least}")
         return bounds
+
+    @model_validator(mode="after")
+    def _labels_can_be_fixed(self) -> "PictureTaskOptions":
+        if self.fixed_labels and (self.ways[0] != self.ways[1] or self.within_group):
+            raise ValueError("fixed_labels needs one number of ways and no within_group")
+        return self
 
 
 class PictureTasks:
@@ -96,8 +106,18 @@ class PictureTasks:
         kinds = 4 if self.options.rotations else 1
         if float(torch.rand((), generator=generator)) < self.options.within_group:
             return self._draw_group_classes(ways, kinds, generator)
-        drawn = torch.randperm(len(self._members) * kinds, generator=generator)[:ways]
+        if self.options.fixed_labels:
+            drawn = self._draw_one_of_each_label(ways, len(self._members) * kinds, generator)
+        else:
+            drawn = torch.randperm(len(self._members) * kinds, generator=generator)[:ways]
         return drawn // kinds, drawn % kinds
+
+    def _draw_one_of_each_label(self, ways: int, classes: int, generator: torch.Generator) -> Tensor:
+        """Classes are dealt to labels like cards, once and for all: class n has the label n modulo the ways."""
+        draws = torch.rand(ways, generator=generator, dtype=torch.float64)
+        labels = torch.arange(ways)
+        sizes = (classes - labels + ways - 1) // ways
+        return labels + ways * (draws * sizes).long()
 
     def _draw_group_classes(self, ways: int, kinds: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Whole groups in random order, all turned alike, until there are enough classes: the hard tasks."""

@@ -196,3 +196,25 @@ def test_rotations_need_square_pictures() -> None:
     spec = InputSpec(channels=1, height=12, width=16)
     with pytest.raises(InvalidDataset, match="square"):
         TASKS.build("pictures", pictures=flat, spec=spec, rotations=True, queries=1)
+
+
+def test_with_fixed_labels_a_class_is_never_called_anything_else(generator: torch.Generator) -> None:
+    """Each class's pictures are told by their brightness: what label came with it, over many tasks."""
+    pictures = made_up_pictures([4] * 7)
+    for number in range(7):
+        pictures.images[pictures.labels == number] = 30 * number
+    made = tasks(pictures, ways=[3, 3], shots=[1, 1], queries=1, fixed_labels=True)
+    called: dict[int, set[int]] = {number: set() for number in range(7)}
+    for _ in range(40):
+        support = made.sample(2, generator).support
+        brightness = ((support.inputs.mean((2, 3, 4)) * SPEC.std[0] + SPEC.mean[0]) * 255 / 30).round().long()
+        labels = support.targets.argmax(-1)
+        for number, label in zip(brightness.flatten().tolist(), labels.flatten().tolist(), strict=True):
+            called[number].add(label)
+    assert called == {number: {number % 3} for number in range(7)}
+
+
+def test_fixed_labels_need_one_number_of_ways() -> None:
+    for options in ({"ways": [2, 3]}, {"ways": [2, 2], "within_group": 0.5}):
+        with pytest.raises(MetaCoreError, match="fixed_labels needs one number of ways"):
+            tasks(made_up_pictures([4] * 5), queries=1, fixed_labels=True, **options)
