@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from meta_core.datasets import read_pictures
 from meta_core.intervals import mean_ci95
 from meta_core.lake import holds_lake_runs, lake_accuracy
 from meta_core.learner import AdaptOptions, Learner
+from meta_core.memorization import CHECKED_EPISODES, MemorizationCheck, check_memorization
 from meta_core.norms import normalizes_batches
 from meta_core.objectives import accuracy
 from meta_core.parallel import Workers
@@ -137,6 +138,7 @@ def evaluate_data(
     rotations: bool = False,
     transductive: bool = False,
     options: AdaptOptions | None = None,
+    checked: Callable[[MemorizationCheck], None] | None = None,
 ) -> list[Accuracy]:
     """`episode_accuracy` of every plan on a data set, with a progress bar.
 
@@ -150,6 +152,7 @@ def evaluate_data(
         transductive: batch norm by the statistics of an episode's pictures: those shown are encoded as one batch, and
             those asked as another, as the released code of Finn et al. 2017 does.
         options: of adaptation.
+        checked: is told what the memorization check finds in the first plan's episodes; none is made where None.
 
     Raises:
         InvalidDataset: it cannot be read, or holds too little for a plan.
@@ -160,7 +163,10 @@ def evaluate_data(
         pictures = read_pictures(path, spec, split=split)
         pictures = pictures.with_rotations() if rotations else pictures
         lookup = looking_up(learner, pictures.images, spec)
-        total = sum(plan.episodes for plan in plans)
+        total = sum(plan.episodes for plan in plans) + (min(plans[0].episodes, CHECKED_EPISODES) if checked else 0)
         with evaluation_workers(learner) as workers, episodes_bar("evaluating", total=total) as bar:
-            told = partial(episode_accuracy, options=options, workers=workers, advance=bar.advance)
-            return [told(learner, lookup, pictures, plan) for plan in plans]
+            told: dict[str, Any] = {"options": options, "workers": workers, "advance": bar.advance}
+            rows = [episode_accuracy(learner, lookup, pictures, plan, **told) for plan in plans]
+            if checked:
+                checked(check_memorization(learner, lookup, pictures, plans[0], **told))
+            return rows

@@ -1,14 +1,16 @@
 """`kshot evaluate`: one model, measured."""
 
-import json
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.console import DATA_HELP, explained, print_accuracies
+from service.commands.console import DATA_HELP, explained, print_accuracies, print_errors, print_json
+
+if TYPE_CHECKING:
+    from meta_core.checkpoint import Model
+    from meta_core.learner import AdaptOptions
 
 
 class Protocol(StrEnum):
@@ -20,9 +22,14 @@ class Protocol(StrEnum):
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model's folder.")],
-    data: Annotated[Path, typer.Option(help=DATA_HELP)],
+    data: Annotated[
+        Path | None, typer.Option(help=f"{DATA_HELP} A regression generates its tasks.", show_default=False)
+    ] = None,
     ways: Annotated[list[int], typer.Option(help="Classes of an episode; several make several rows.")] = [5, 20],  # noqa: B006
-    shots: Annotated[list[int], typer.Option(help="Examples a class; several make several rows.")] = [1, 5],  # noqa: B006
+    shots: Annotated[
+        list[int] | None,
+        typer.Option(help="Examples a class, or of a regression; several make several rows. 1 and 5 unless set."),
+    ] = None,
     episodes: Annotated[int, typer.Option(min=2, help="Episodes a row.")] = 1000,
     queries: Annotated[int, typer.Option(min=1, help="Queries a class.")] = 15,
     split: Annotated[
@@ -49,33 +56,50 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="The same seed asks the same episodes of every model.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON instead of a table.")] = False,
 ) -> None:
-    """Accuracy on labelled pictures, ± 95 % confidence interval; inductive unless asked otherwise.
+    """Accuracy on labelled pictures, or a regression's error, ± 95 % CI; inductive unless asked otherwise.
 
     Measure a model as its card does:
 
         kshot evaluate models/omniglot-protonet --data omniglot_28_u8.npz --ways 5 20 --shots 1 5
 
+    Beside it stands a memorization check: the first episodes are asked again with the examples' labels exchanged, and
+    exit code 1 says that the answers do not follow.
+
     See what adaptation adds: the same episodes before the first step and after the last.
 
         kshot evaluate models/omniglot-maml --data omniglot_28_u8.npz --ways 5 --shots 1 --steps 0
+
+    A regression's squared error, before adaptation and after 1 and 10 steps; it generates its tasks:
+
+        kshot evaluate models/sinusoid-maml --shots 5 10
     """
     from meta_core.checkpoint import load
     from meta_core.datasets import default_split
     from meta_core.evaluate import EpisodePlan, evaluate_data, lake_accuracy
     from meta_core.learner import AdaptOptions
+    from meta_core.memorization import MemorizationCheck
+    from meta_core.progress import say
 
     with explained():
         if rotations and protocol is Protocol.LAKE:
             raise ValueError("Lake's runs have no rotations: leave --rotations out, or take --protocol episodes")
         loaded, options = load(model), AdaptOptions(steps=steps, rate=rate)
-        learner, spec = loaded.learner, loaded.card.input
+        if loaded.card.regresses:
+            if data is not None:
+                raise ValueError(f"{loaded.card.name} is a regression and generates its tasks; leave --data out")
+            _regression(loaded, shots, options, queries=queries, episodes=episodes, seed=seed, as_json=as_json)
+            return
+        if data is None:
+            raise ValueError("say with --data where labelled pictures are")
+        learner, spec = loaded.learner, loaded.card.pictures
+        checks: list[MemorizationCheck] = []
         if protocol is Protocol.LAKE:
             rows = [lake_accuracy(learner, spec, data, options=options, transductive=transductive)]
         else:
             plans = [
                 EpisodePlan(ways=way, shots=shot, queries=queries, episodes=episodes, seed=seed)
                 for way in ways
-                for shot in shots
+                for shot in shots or [1, 5]
             ]
             rows = evaluate_data(
                 learner,
@@ -86,8 +110,56 @@ def evaluate(
                 rotations=rotations,
                 transductive=transductive,
                 options=options,
+                checked=checks.append,
             )
     if as_json:
-        sys.stdout.write(json.dumps([row.model_dump() | {"mode": row.mode} for row in rows], indent=2) + "\n")
+        print_json([row.model_dump() | {"mode": row.mode} for row in rows])
     else:
         print_accuracies(f"{loaded.card.name} {loaded.card.version}", rows)
+    for check in checks:
+        say(check.text)
+        if check.memorizes:
+            raise typer.Exit(1)
+
+
+def _regression(
+    model: "Model",
+    shots: list[int] | None,
+    options: "AdaptOptions",
+    *,
+    queries: int,
+    episodes: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Errors before adaptation and after 1 and 10 steps, unless the options say after how many."""
+    from meta_core.asking import evaluation_workers
+    from meta_core.progress import episodes_bar
+    from meta_core.regression import measured_errors
+
+    if model.card.tasks is None:
+        raise ValueError(f"the card of {model.card.name} does not say which tasks it was trained on")
+    model.learner.check_options(options)
+    counts: list[int | None] = [0, 1, 10] if options.steps is None else [options.steps]
+    asked = shots or sorted({row.shots for row in model.card.errors}) or [5, 10]
+    with (
+        evaluation_workers(model.learner) as workers,
+        episodes_bar("evaluating", total=len(asked) * len(counts) * episodes) as bar,
+    ):
+        rows = measured_errors(
+            model.learner,
+            model.card.tasks,
+            model.card.input,
+            shots=asked,
+            steps=counts,
+            rate=options.rate,
+            queries=queries,
+            episodes=episodes,
+            seed=seed,
+            workers=workers,
+            advance=bar.advance,
+        )
+    if as_json:
+        print_json([row.model_dump() for row in rows])
+    else:
+        print_errors(f"{model.card.name} {model.card.version}", rows)
