@@ -60,6 +60,7 @@ _TAGS = [
     {"name": "classifiers", "description": "Create from labelled pictures, list, get, delete."},
     {"name": "examples", "description": "Add to a classifier, relabel, remove; the others are not encoded again."},
     {"name": "classify", "description": "By a stored classifier, or adapting in the same call."},
+    {"name": "regress", "description": "Numbers for labels: adapt to targets and answer in the same call."},
     {"name": "insight", "description": "Evaluate a classifier on labelled pictures; look at its examples."},
     {"name": "transfer", "description": "Take a classifier along as a file, and bring one."},
     {"name": "models", "description": "What the loaded models take, and how accurate they are."},

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from meta_core.learner import AdaptOptions
 from service.classifier import Classifier
-from service.errors import ModelVersionMissing, NotReady, UnknownModel
+from service.errors import ModelVersionMissing, NotReady, UnknownModel, WrongTask
 from service.loading import load_models
 from service.served import ServedModel
 
@@ -69,7 +69,8 @@ class Catalog:
             before = self.models
             models, damaged = load_models(folder, device=device, threads=threads, known=before)
             self.models, self.damaged = models, damaged
-            self.default = self._given or usual(models)
+            classifying = [name for name, model in models.items() if not model.card.regresses]
+            self.default = self._given or usual(classifying or models)
             self.loaded_from = folder
             self.ready = bool(models)
         kept = {name for name in models if models[name] is before.get(name)}
@@ -110,6 +111,49 @@ class Catalog:
             raise NotReady(f"not ready: {'; '.join(self.reasons())}", retry_after_seconds=2)
         return self.models[self.default], "the default model, as the request names none"
 
+    def classifier(self, name: str | None) -> tuple[ServedModel, str]:
+        """As `choose`, of a model that classifies.
+
+        Raises:
+            NotReady, UnknownModel: as there.
+            WrongTask: it is a regression.
+        """
+        model, reason = self.choose(name)
+        if model.card.regresses:
+            raise WrongTask(
+                f"{model.card.name} is a regression: it learns from targets, not from labels. POST /v1/regress asks "
+                "it; to classify, name a model that does"
+            )
+        return model, reason
+
+    def regression(self, name: str | None) -> tuple[ServedModel, str]:
+        """The regression that a request gets which names it, or names none where there is but one, and why.
+
+        Raises:
+            NotReady, UnknownModel: as for `choose`.
+            WrongTask: it classifies, none is named and there are several, or there is none.
+        """
+        if self.ready and name is None:
+            name = self._only_regression()
+            return self[name], "the only regression, as the request names none"
+        model, reason = self.choose(name)
+        if not model.card.regresses:
+            raise WrongTask(
+                f"{model.card.name} classifies: it learns from labels, not from targets. POST /v1/classify asks it; "
+                f"{self._regressions_told()}"
+            )
+        return model, reason
+
+    def _only_regression(self) -> str:
+        names = [name for name, model in self.models.items() if model.card.regresses]
+        if len(names) != 1:
+            raise WrongTask(f"the request names no model; {self._regressions_told()}")
+        return names[0]
+
+    def _regressions_told(self) -> str:
+        names = sorted(name for name, model in self.models.items() if model.card.regresses)
+        return f"regressions are: {', '.join(names)}" if names else "no regression is loaded"
+
     def candidates(self, options: AdaptOptions) -> list[ServedModel]:
         """The models among which `auto` chooses: the default first, then by name; at most eight.
 
@@ -119,8 +163,12 @@ class Catalog:
         Raises:
             NotReady: models are still loading, or none could be.
         """
-        default, _ = self.choose(None)
-        by_name = [self.models[name] for name in sorted(self.models) if name != default.card.name]
+        default, _ = self.classifier(None)
+        by_name = [
+            self.models[name]
+            for name in sorted(self.models)
+            if name != default.card.name and not self.models[name].card.regresses
+        ]
         fit = [model for model in [default, *by_name] if model.learner.encodes and model.takes(options)]
         return fit[:_MOST_CANDIDATES] or [default]
 

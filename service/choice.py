@@ -43,7 +43,7 @@ class Candidates:
             UnknownModel: none has the name.
         """
         if name != AUTO:
-            model, reason = catalog.choose(name)
+            model, reason = catalog.classifier(name)
             return cls([model], reason)
         models = catalog.candidates(options)
         return cls(models, f"auto: no other model than {models[0].card.name} can be scored here")
@@ -110,7 +110,7 @@ async def adapt(
     adapted: list[Adapted] = []
     errors: list[MetaCoreError] = []
     for model in candidates.models:
-        decoded = await services.decoder.all(pictures, model.card.input, loc=locs)
+        decoded = await services.decoder.all(pictures, model.card.pictures, loc=locs)
         try:
             outcome = await services.engine.adapt(model, decoded, labels.targets, options=options, tenant=tenant)
             one = Adapted(model, decoded, outcome, None, candidates.reason)

@@ -10,6 +10,7 @@ from meta_core.errors import (
     InvalidOptions,
     InvalidSupportSet,
     MissingExtra,
+    NotAClassifier,
     UndecodableImage,
 )
 
@@ -151,6 +152,10 @@ class UndecodablePictures(ServiceError):
         )
 
 
+class WrongTask(ServiceError):
+    """A regression was to classify, or a classifier to answer with numbers."""
+
+
 class InvalidArchive(ServiceError):
     """An archive that is not a plain zip of `label/name.jpg`."""
 
@@ -227,6 +232,8 @@ KINDS: dict[type[Exception], Kind] = {
     IdempotencyMismatch: Kind(422, "idempotency_mismatch", "The Idempotency-Key belongs to another request"),
     InvalidRequest: Kind(422, "invalid_request", "The request does not fit together"),
     InvalidClassifierFile: Kind(422, "invalid_classifier_file", "The file holds no classifier that can be taken"),
+    WrongTask: Kind(422, "wrong_task", "The model is not for this task"),
+    NotAClassifier: Kind(422, "wrong_task", "The model is not for this task"),
     InvalidArchive: Kind(422, "invalid_archive", "The archive cannot be used"),
     InvalidCursor: Kind(422, "invalid_cursor", "The cursor is not one of this service"),
     InvalidSupportSet: Kind(422, "invalid_support_set", "The examples cannot be adapted to"),

@@ -58,6 +58,30 @@ def classify_once() -> dict[str, Any]:
     return {"examples": create_classifier()["examples"], **classify_images()}
 
 
+def regress_once() -> dict[str, Any]:
+    """Points of a sine wave, and two places where it is asked for."""
+    points = [(-4.2, 1.74), (-2.5, -1.2), (-0.4, -0.78), (1.1, 1.78), (2.9, 0.48), (4.4, -1.9)]
+    return {
+        "model": "sinusoid-maml",
+        "examples": [{"vector": [x], "target": y} for x, y in points],
+        "queries": [{"vector": [0.5]}, {"vector": [3.5]}],
+    }
+
+
+def regression() -> dict[str, Any]:
+    """What that says."""
+    return {
+        "model": "sinusoid-maml",
+        "model_choice": {"reason": "named by the request"},
+        "left_out": 6,
+        "results": [
+            {"index": 0, "value": 0.96, "spread": 0.21, "error": None},
+            {"index": 1, "value": -0.7, "spread": 0.25, "error": None},
+        ],
+        "timings_ms": {"decode": 0.1, "queue": 0.2, "encode": 0.1, "adapt": 4.0, "predict": 0.6, "total": 5.4},
+    }
+
+
 def evaluate() -> dict[str, Any]:
     """Two further pictures to judge a classifier by."""
     return {"examples": [{"label": "cross", "image": _ANOTHER_CROSS}, {"label": "ring", "image": _RING}]}

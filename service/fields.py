@@ -65,6 +65,10 @@ ModelName = Annotated[
     ),
 ]
 TtlSeconds = Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="The classifier is deleted after so long.")]
+Vector = Annotated[
+    list[Annotated[float, JsonNumber]],
+    Field(min_length=1, max_length=4096, description="As many numbers as the model's card says (`input.numbers`)."),
+]
 Base64Image = Annotated[
     str,
     Field(

@@ -1,13 +1,14 @@
 """What goes over the wire, in snake_case."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
 
 from meta_core.card import Card
 from service import examples
-from service.fields import Base64Image, JsonInteger, JsonNumber, Label, ModelName, Name, TtlSeconds
+from service.fields import Base64Image, JsonInteger, JsonNumber, Label, ModelName, Name, TtlSeconds, Vector
 from service.settings import Limits
 
 
@@ -127,6 +128,36 @@ class ClassifyOnce(_Query):
     adapt: AdaptIn = AdaptIn()
     examples: list[ExampleIn] = Field(min_length=1)
     images: list[Base64Image] = Field(min_length=1)
+
+
+class RegressionQuery(_In):
+    """What to answer with a number: a vector, or a picture, as the model's card says (`input`)."""
+
+    vector: Vector | None = None
+    image: Base64Image | None = None
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if (self.vector is None) == (self.image is None):
+            raise PydanticCustomError("one_input", "should have a vector or an image, and not both")
+        return self
+
+
+class RegressionExample(RegressionQuery):
+    """The same with the number that is right for it."""
+
+    target: Annotated[float, JsonNumber] = Field(description="In the unit that answers are to have.")
+
+
+class RegressOnce(_In):
+    """Inputs with a number each to adapt to, and inputs to answer with numbers; nothing is stored."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.regress_once()]})
+
+    model: ModelName | None = Field(default=None, description="May be left out where one regression is loaded.")
+    adapt: AdaptIn = AdaptIn()
+    examples: list[RegressionExample] = Field(min_length=1)
+    queries: list[RegressionQuery] = Field(min_length=1)
 
 
 class LabelCount(BaseModel):
@@ -330,6 +361,31 @@ class Classification(BaseModel):
     model_choice: ModelChoice
     calibrated: bool = Field(description="Whether the model's card holds a calibration.")
     results: list[ResultOut]
+    timings_ms: TimingsMs
+
+
+class NumberOut(BaseModel):
+    """The answer to one query; `error` in place of one if its picture could not be decoded."""
+
+    index: int
+    value: float | None = Field(default=None, description="In the unit of the examples' targets.")
+    spread: float | None = Field(
+        default=None,
+        description="How far off the value may be, in the same unit: a root mean square, over examples left out in "
+        "turn, of how the value changes without one and how far that one is missed. Null where one example came.",
+    )
+    error: ItemError | None = None
+
+
+class Regression(BaseModel):
+    """Answers in the order of the request's queries."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.regression()]})
+
+    model: str
+    model_choice: ModelChoice
+    left_out: int = Field(description="How many examples were left out in turn for the spread.")
+    results: list[NumberOut]
     timings_ms: TimingsMs
 
 

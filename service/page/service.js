@@ -14,7 +14,7 @@ export const limits = () => version.value?.limits ?? {};
 
 export async function meet() {
   version.value = await call({ method: "GET", path: "version" });
-  models.value = (await call({ method: "GET", path: "v1/models", query: { limit: 100 } })).data;
+  models.value = (await call({ method: "GET", path: "v1/models", query: { limit: 100 } })).data.filter(({ task }) => task === "classification");
   await listFirst();
 }
 
