@@ -9,7 +9,7 @@ LIBRARIES := service/page/vendor/preact.js
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start clean
+.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,6 +55,11 @@ docs-pictures: install ## draw the pictures of docs/ again
 
 test-faults: install ## kills, restarts, replicas, minutes of load (about a quarter of an hour)
 	$(BIN)/python -m pytest -m faults -s --timeout 1200
+
+test-ray: install ## the service as two replicas on Ray Serve, which it installs: tests of its own, then the contract's (ten minutes)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+	$(BIN)/python -m pytest -m ray -s tests/ray
+	$(BIN)/python -m pytest --on-ray tests/service
 
 soak: install ## their long forms: 200 kills on each database, half an hour of load, 100,000 classifiers (hours)
 	$(BIN)/python -m pytest -m soak -s --timeout 14400

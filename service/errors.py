@@ -91,6 +91,10 @@ class QuotaExceeded(ServiceError):
     """The tenant has as many classifiers as it may."""
 
 
+class ReplacedTogether(ServiceError):
+    """One replica of many was asked for what has to happen to all."""
+
+
 class UnknownKey(ValueError):
     """There is no such key to revoke."""
 
@@ -229,6 +233,7 @@ KINDS: dict[type[Exception], Kind] = {
     ChangedMeanwhile: Kind(409, "changed_meanwhile", "Others changed the classifier meanwhile"),
     PreconditionFailed: Kind(412, "precondition_failed", "The classifier has changed"),
     ModelVersionMissing: Kind(409, "model_version_missing", "The classifier's model version is not loaded"),
+    ReplacedTogether: Kind(409, "replaced_together", "Replicas take up models together"),
     IdempotencyMismatch: Kind(422, "idempotency_mismatch", "The Idempotency-Key belongs to another request"),
     InvalidRequest: Kind(422, "invalid_request", "The request does not fit together"),
     InvalidClassifierFile: Kind(422, "invalid_classifier_file", "The file holds no classifier that can be taken"),

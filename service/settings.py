@@ -56,6 +56,31 @@ class Limits(BaseModel):
     body_seconds: float = Field(default=120.0, gt=0, description="a request's body must have come after so long")
 
 
+class Fleet(BaseModel):
+    """The replicas of `kshot serve --engine ray`."""
+
+    address: str | None = Field(
+        default=None, description="of a running Ray, or `auto` for this machine's; one of its own where unset"
+    )
+    replicas: int = Field(default=2, ge=1, description="at least")
+    most_replicas: int | None = Field(
+        default=None, ge=1, description="at most, when requests queue; none are added if unset"
+    )
+    requests_per_replica: float = Field(
+        default=8.0, gt=0, description="in flight on the average; past it replicas are added, below it taken away"
+    )
+    cpus: float = Field(
+        default=1.0, ge=0, description="cores of a replica, and its threads where KSHOT_THREADS is unset"
+    )
+    gpus: float = Field(default=0.0, ge=0, description="GPUs of a replica; with 0.5 two of them share one")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.most_replicas is not None and self.most_replicas < self.replicas:
+            raise ValueError(f"most_replicas is {self.most_replicas}, replicas {self.replicas}; expected no fewer")
+        return self
+
+
 class Settings(BaseSettings):
     """The service's configuration; `KSHOT_LIMITS__BODY_BYTES=1000000` sets a limit."""
 
@@ -93,6 +118,7 @@ class Settings(BaseSettings):
     drain_notice_seconds: int = Field(
         default=0, ge=0, description="of those, how long new requests are taken while /readyz says 503 already"
     )
+    fleet: Fleet = Fleet()
     limits: Limits = Limits()
     request_seconds: float | None = Field(default=None, gt=0, description="short for the limit of that name")
 

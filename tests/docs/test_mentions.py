@@ -13,14 +13,16 @@ import typer
 from markdown_it import MarkdownIt
 
 from service.cli import app
-from service.settings import Limits, Settings
+from service.settings import Fleet, Limits, Settings
 from tests.docs.blocks import PAGES, REPOSITORY, blocks
 
 pytestmark = pytest.mark.docs
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 SETTINGS = {f"KSHOT_{name.upper()}" for name in Settings.model_fields} | {
-    f"KSHOT_LIMITS__{name.upper()}" for name in Limits.model_fields
+    f"KSHOT_{group}__{name.upper()}"
+    for group, fields in {"LIMITS": Limits, "FLEET": Fleet}.items()
+    for name in fields.model_fields
 }
 OTHERS = {"KSHOT_KEY", "KSHOT_LIMITS", "KSHOT_TRACEBACK", "KSHOT_TEST_DATA", "KSHOT_TEST_API_EXAMPLES"}
 

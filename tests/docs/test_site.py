@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from service.app import create_app
-from service.settings import Limits, Settings
+from service.settings import Fleet, Limits, Settings
 from tests.docs.blocks import REPOSITORY
 from tests.service.running import MODELS
 
@@ -101,5 +101,7 @@ def test_every_limit_and_every_setting_is_told() -> None:
     for name, field in Limits.model_fields.items():
         default = "none" if field.default is None else f"{field.default:,}"
         assert f"| `{name}` | {default} | {field.description} |" in limits
-    for name in Settings.model_fields.keys() - {"limits"}:
+    for name in Settings.model_fields.keys() - {"limits", "fleet"}:
         assert f"`KSHOT_{name.upper()}`" in settings
+    for name in Fleet.model_fields:
+        assert f"`KSHOT_FLEET__{name.upper()}`" in settings

@@ -5,15 +5,37 @@ import httpx
 import pytest
 
 from tests.hostile.requests import Target
+from tests.ray.running import running_on_ray
 from tests.service.gradient import MAML, write_models
 from tests.service.postgres import Place, Server, postgres_server
 from tests.service.running import Service, running
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = "run the tests that ask the common service, and let it be two replicas on Ray Serve"
+    parser.addoption("--on-ray", action="store_true", help=help_text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if on_ray(config):
+        asking = [item for item in items if "service" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in asking])
+        items[:] = asking
+
+
+def on_ray(config: pytest.Config) -> bool:
+    return bool(config.getoption("--on-ray", default=False))
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("service") / "data", every=True) as started:
+    folder = tmp_path_factory.mktemp("service")
+    if on_ray(request.config):
+        with running_on_ray(folder, postgres=request.getfixturevalue("postgres"), every=True) as started:
+            yield started
+        return
+    with running(folder / "data", every=True) as started:
         yield started
 
 

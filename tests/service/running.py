@@ -22,10 +22,10 @@ from typing import Any
 import httpx
 import numpy as np
 import uvicorn
-from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
+from starlette.types import ASGIApp
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = REPOSITORY / "models"
@@ -122,7 +122,7 @@ def running(data_dir: Path, **options: Any) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI, *, root_path: str = "") -> Iterator[str]:
+def serving(app: ASGIApp, *, root_path: str = "") -> Iterator[str]:
     """The address of an app that is served from a thread of this process, on a real socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", root_path=root_path, ws="none"))

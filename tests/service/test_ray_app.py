@@ -1,0 +1,76 @@
+"""What Ray Serve is given, without Ray: `make test-ray` runs it there."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr, ValidationError
+from typer.testing import CliRunner
+
+from service.app import create_app
+from service.cli import app
+from service.errors import UnsafeSettings
+from service.ray_app import Hosted, check, of_a_replica
+from service.settings import Fleet, Settings
+from tests.service.running import drawings, serving
+
+SHARED = SecretStr("postgresql+asyncpg://somebody@127.0.0.1/somewhere")
+
+
+class WithoutState:
+    """As Ray Serve does it: requests are given nothing of what the start yields."""
+
+    def __init__(self, hosted: Hosted) -> None:
+        self.hosted = hosted
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        if scope["type"] == "http":
+            scope = {name: value for name, value in scope.items() if name != "state"}
+        await self.hosted(scope, receive, send)
+
+
+def test_a_hosted_app_has_loaded_its_models_when_it_has_started(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, models_dir=drawings(), device="cpu", threads=1)
+    hosted = Hosted(create_app(settings))
+    with serving(WithoutState(hosted)) as url:
+        answer = httpx.get(f"{url}/readyz", headers={"x-request-id": "mine"}, timeout=60)  # waits for the start
+        assert answer.status_code == 200
+        assert "x-request-id" not in answer.headers, "Ray's proxy adds it"
+        hosted.check_health()
+
+
+def test_replicas_need_a_database_that_they_can_share(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeSettings, match=r"KSHOT_DATABASE_URL is unset.*PostgreSQL"):
+        check(Settings(data_dir=tmp_path))
+    with pytest.raises(UnsafeSettings, match="KSHOT_METRICS_PORT=9000"):
+        check(Settings(database_url=SHARED, metrics_port=9000))
+
+
+def test_a_replica_has_the_cores_and_the_gpus_that_ray_gives_it() -> None:
+    plain = of_a_replica(Settings(database_url=SHARED))
+    assert (plain.threads, plain.device) == (1, "cpu")
+    assert plain.models_dir.is_absolute()
+    large = of_a_replica(Settings(database_url=SHARED, fleet=Fleet(cpus=4, gpus=0.5)))
+    assert (large.threads, large.device) == (4, "auto")
+    assert of_a_replica(Settings(database_url=SHARED, threads=7)).threads == 7
+
+
+def test_no_fewer_replicas_at_most_than_at_least() -> None:
+    with pytest.raises(ValidationError, match="most_replicas is 1, replicas 2; expected no fewer"):
+        Fleet(most_replicas=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--replicas", "2"], "--replicas are those of --engine ray"),
+        (["--engine", "ray", "--supervise"], "leave --supervise out"),
+        (["--engine", "ray"], "KSHOT_DATABASE_URL is unset"),
+        (["--engine", "gunicorn"], "'uvicorn', 'ray'"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_explained(options: list[str], told: str) -> None:
+    done = CliRunner().invoke(app, ["serve", *options])
+    assert done.exit_code == 2
+    assert told in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.output).split())
