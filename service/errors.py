@@ -95,6 +95,10 @@ class ReplacedTogether(ServiceError):
     """One replica of many was asked for what has to happen to all."""
 
 
+class ReplicaLost(ServiceError):
+    """A replica died while it had the request."""
+
+
 class UnknownKey(ValueError):
     """There is no such key to revoke."""
 
@@ -255,6 +259,7 @@ KINDS: dict[type[Exception], Kind] = {
     Draining: Kind(503, "draining", "The service is shutting down"),
     DeviceLost: Kind(503, "device_lost", "The device failed"),
     StoreUnavailable: Kind(503, "store_unavailable", "The database does not answer"),
+    ReplicaLost: Kind(502, "replica_lost", "A replica died"),
     ClientLeft: Kind(499, "client_left", "The client hung up"),
     MissingExtra: Kind(501, "not_installed", "A part of the service is not installed"),
     AdaptationFailed: Kind(500, "adaptation_failed", "The model failed on this request"),

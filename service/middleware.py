@@ -5,7 +5,6 @@ Plain ASGI: bodies stream through.
 
 import logging
 import random
-import re
 import time
 
 from fastapi import Request
@@ -16,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Kind
 from service.metrics import Metrics
 from service.problems import problem_response, route_of
+from service.request_ids import request_id
 
 logger = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROBES = ("/livez", "/readyz", "/metrics")
 _TOO_LARGE = Kind(413, "too_large", "The request is over a limit")
 
@@ -37,13 +36,12 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{self._random.getrandbits(128):032x}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        given = request_id(Headers(scope=scope).get("x-request-id", ""), self._random)
+        scope.setdefault("state", {})["request_id"] = given
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                MutableHeaders(scope=message)["X-Request-ID"] = given
             await send(message)
 
         await self.app(scope, receive, send_with_id)

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell Ray's makers
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ray_proxy:middleware",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # where starting is slow Serve would end its own proxy
 }
 
@@ -102,12 +103,12 @@ def _end(*_: object) -> None:
 def _deploy(settings: Settings) -> None:
     from ray import serve
 
-    serve.start(
-        proxy_location="EveryNode",
-        http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 75},
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
     try:
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": 75},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
         serve.run(application(settings), name=NAME, route_prefix="/")
-    except RuntimeError as error:  # Serve has tried several times
-        raise NotReady(f"the replicas did not start, their log above says why ({error})") from error
+    except (RuntimeError, TimeoutError) as error:  # Serve has tried several times
+        raise NotReady(f"the replicas did not start, the log above says why ({error})") from error

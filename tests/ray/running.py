@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.service.postgres import Server
-from tests.service.running import REPOSITORY, Service, drawings, free_port, wait_until_ready
+from tests.service.running import REPOSITORY, Service, drawings, free_port
 
 REPLICAS = 2
 
@@ -48,7 +48,6 @@ def running_on_ray(
             )
         service = Service(process, f"http://127.0.0.1:{port}", log)
         try:
-            wait_until_ready(service, seconds=180)
             wait_for_replicas(service)
             yield service
             family = psutil.Process(process.pid).children(recursive=True)
@@ -71,13 +70,13 @@ def replicas(service: Service) -> list[psutil.Process]:
     return found
 
 
-def wait_for_replicas(service: Service, *, seconds: float = 120) -> None:
+def wait_for_replicas(service: Service, *, seconds: float = 200) -> None:
     """Until all are there that were asked for, and Ray says so."""
     deadline = time.monotonic() + seconds
-    while len(replicas(service)) < REPLICAS or "is ready at" not in service.log.read_text():
+    while "is ready at" not in service.log.read_text() or len(replicas(service)) < REPLICAS:
         assert time.monotonic() < deadline, service.log.read_text()[-3000:]
         assert service.process.poll() is None, service.log.read_text()[-3000:]
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -1,6 +1,8 @@
 """What Ray Serve is given, without Ray: `make test-ray` runs it there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -12,6 +14,8 @@ from service.app import create_app
 from service.cli import app
 from service.errors import UnsafeSettings
 from service.ray_app import Hosted, check, of_a_replica
+from service.ray_proxy import Front
+from service.schemas import Problem
 from service.settings import Fleet, Settings
 from tests.service.running import drawings, serving
 
@@ -74,3 +78,30 @@ def test_options_that_do_not_fit_together_are_explained(options: list[str], told
     done = CliRunner().invoke(app, ["serve", *options])
     assert done.exit_code == 2
     assert told in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.output).split())
+
+
+async def rays_own(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    """A proxy as Ray's: an error of its own, or an answer, with the id that came added to it."""
+    if scope["type"] == "http":
+        (given,) = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        kind, status = (b"text/plain", 500) if scope["path"] == "/lost" else (b"application/json", 200)
+        headers = [(b"content-type", kind), (b"x-request-id", given)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"1"})
+
+
+def test_before_rays_proxy_a_lost_replica_is_a_problem_document() -> None:
+    with serving(Front(rays_own)) as url:
+        lost = httpx.get(f"{url}/lost", headers={"x-request-id": "mine"})
+        fine = httpx.get(f"{url}/fine", headers={"x-request-id": "two words"})
+    assert (lost.status_code, lost.json()["code"]) == (502, "replica_lost")
+    assert lost.headers.get_list("x-request-id") == [lost.json()["request_id"]] == ["mine"]
+    assert lost.headers["content-type"] == "application/problem+json"
+    assert Problem.model_validate(lost.json()).model_dump() == lost.json()
+    assert fine.json() == 1
+    assert fine.headers.get_list("x-request-id") != ["two words"]
+
+
+def test_what_stands_before_rays_proxy_does_not_load_torch() -> None:
+    program = "import sys, service.ray_proxy; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
