@@ -8,6 +8,9 @@ LIBRARIES := service/page/vendor/preact.js
 # ONNX Runtime comes as one of two distributions; the CUDA build also runs where there is no GPU.
 FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,cpu)
 
+# The tests of the contract that `make test-ray` also asks of replicas.
+ON_RAY := contract classifiers classify idempotency service changing insight transfer
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start clean
 
@@ -59,7 +62,7 @@ test-faults: install ## kills, restarts, replicas, minutes of load (about a quar
 test-ray: install ## the service as two replicas on Ray Serve, which it installs: tests of its own, then the contract's (ten minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
 	$(BIN)/python -m pytest -m ray -s tests/ray
-	$(BIN)/python -m pytest --on-ray tests/service
+	$(BIN)/python -m pytest --on-ray $(patsubst %,tests/service/test_%.py,$(ON_RAY))
 
 soak: install ## their long forms: 200 kills on each database, half an hour of load, 100,000 classifiers (hours)
 	$(BIN)/python -m pytest -m soak -s --timeout 14400
