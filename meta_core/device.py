@@ -5,11 +5,24 @@ import os
 import psutil
 import torch
 
+from meta_core.errors import MissingDevice
+
 
 def pick_device(device: str) -> str:
-    """`auto` → `cuda` where there is one, else `cpu`; TF32 is switched off, because the laws hold for fp32."""
+    """`auto` → `cuda` where there is one, else `cpu`; TF32 is switched off, because the laws hold for fp32.
+
+    Raises:
+        MissingDevice: `cuda` is asked for, and torch sees none.
+    """
+    there = torch.cuda.is_available()
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if there else "cpu"
+    if device.startswith("cuda") and not there:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise MissingDevice(
+            f"the device {device} is asked for, and torch ({built}) sees none; look at nvidia-smi: a driver, and a "
+            "container with --gpus all; or take the device cpu"
+        )
     if device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -65,5 +65,9 @@ class UnknownName(MetaCoreError):
     """No learner, backbone or task source is registered under the name."""
 
 
+class MissingDevice(MetaCoreError):
+    """A device is asked for by name, and there is none."""
+
+
 class MissingExtra(MetaCoreError):
     """A package of an optional extra is needed and not installed."""

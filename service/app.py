@@ -18,7 +18,7 @@ from meta_core.device import pick_device
 from service import routes
 from service.access import Guard, allowed_hosts, always_keyed, cors
 from service.admission import Lane
-from service.authentication import Authenticated, check_exposure
+from service.authentication import Authenticated
 from service.bodies import form_limits
 from service.catalog import Catalog
 from service.data_folder import held
@@ -31,6 +31,7 @@ from service.drain import Drain, InFlight
 from service.encoded import EncodedCache
 from service.engine import Engine
 from service.errors import UnsafeSettings
+from service.first_key import ensure_keys
 from service.keys import Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestId, Watch
@@ -166,7 +167,7 @@ async def _services(settings: Settings, metrics: Metrics, drain: Drain) -> Servi
     database = await open_database(settings)
     keys = Keys(database)
     try:
-        await check_exposure(settings, keys)
+        await ensure_keys(settings, keys)
     except UnsafeSettings:
         await database.close()
         raise

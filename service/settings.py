@@ -7,6 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.cores import cores
+
+_SECRETS_DIR = Path("/run/secrets")
+"""Where containers are given secrets, each a file; one named as a setting is that setting."""
+
 
 def _split(value: Any) -> Any:
     return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -14,10 +19,6 @@ def _split(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several, joined by commas in the environment."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _models_dir() -> Path:
@@ -82,9 +83,17 @@ class Fleet(BaseModel):
 
 
 class Settings(BaseSettings):
-    """The service's configuration; `KSHOT_LIMITS__BODY_BYTES=1000000` sets a limit."""
+    """The service's configuration; `KSHOT_LIMITS__BODY_BYTES=1000000` sets a limit.
 
-    model_config = SettingsConfigDict(env_prefix="KSHOT_", env_nested_delimiter="__", extra="ignore")
+    What the environment does not say may stand in a file, `/run/secrets/kshot_database_url`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="KSHOT_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        secrets_dir=_SECRETS_DIR if os.access(_SECRETS_DIR, os.R_OK | os.X_OK) else None,
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -92,6 +101,9 @@ class Settings(BaseSettings):
         default="auto",
         description="keys: each request shows one; off: whoever reaches the service may do all; auto: keys where the "
         "address is not loopback, or once a key has been made",
+    )
+    first_key_file: Path | None = Field(
+        default=None, description="made at the start where there is no key yet: the first one, for its owner alone"
     )
     allowed_hosts: Names = Field(default=(), description="names it is asked by, * for any; its own where unset")
     allowed_origins: Names = Field(default=(), description="of web pages of other sites that may call it")
@@ -107,7 +119,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     default_model: str | None = Field(default=None, description="photos, else the first by name, where unset")
     threads: int = Field(
-        default_factory=_cores, ge=1, description="of decoding, and of encoding and adapting on the CPU"
+        default_factory=cores, ge=1, description="of decoding, and of encoding and adapting on the CPU"
     )
     keep_images: bool = Field(default=False, description="store the examples of models that encode nothing")
     idempotency_seconds: int = Field(default=24 * 3600, ge=1, description="how long an Idempotency-Key is remembered")

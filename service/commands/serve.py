@@ -84,18 +84,18 @@ def _run_replicas(settings: "Settings") -> None:
     from service.ray_serving import serve_on_ray
 
     check(settings)
-    _check_exposure(settings)
+    _ensure_keys(settings)
     serve_on_ray(settings)
 
 
-def _check_exposure(settings: "Settings") -> None:
+def _ensure_keys(settings: "Settings") -> None:
     """Before anything starts, so that it is told in one line."""
     from service.access import is_loopback
-    from service.authentication import check_exposure
+    from service.first_key import ensure_keys
     from service.keys import Keys
 
     if not is_loopback(settings.host):
-        with_database(settings.data_dir, lambda database: check_exposure(settings, Keys(database)))
+        with_database(settings.data_dir, lambda database: ensure_keys(settings, Keys(database)))
 
 
 def _supervised() -> int:
@@ -108,12 +108,14 @@ def _supervised() -> int:
 
 def _run(settings: "Settings") -> None:
     """Serve until it ends, and end with a status that says how."""
+    from meta_core.device import pick_device
     from service.app import create_app
     from service.data_folder import held
     from service.drain import DrainingServer
 
+    pick_device(settings.device)  # here too, so that one that is not there is told in one line
     with held(settings):  # here too, so that a second process is told in one line
-        _check_exposure(settings)
+        _ensure_keys(settings)
         asgi = create_app(settings)
         server = DrainingServer(_listening(asgi, settings), drain=asgi.state.drain)
         server.run()

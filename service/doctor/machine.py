@@ -1,17 +1,16 @@
 """What computes, and how much of it there is."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import torch
 
 from meta_core.device import cores, pick_device
+from service.cores import quota
 from service.doctor.finding import Finding
 from service.settings import Settings
 
 _LITTLE_MEMORY_BYTES = 2**30
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def machine(settings: Settings) -> Iterator[Finding]:
@@ -52,20 +51,11 @@ def _device(settings: Settings) -> Finding:
 
 
 def _threads(settings: Settings) -> Finding:
-    found, quota = f"{settings.threads} on {cores()} cores", _quota()
+    found, share = f"{settings.threads} on {cores()} cores", quota()
     if settings.threads > cores():
         advice = "more threads than cores wait for one another: leave KSHOT_THREADS out"
         return Finding("machine", "threads", "note", found, advice)
-    if quota is not None and settings.threads > quota + 0.5:
-        advice = f"the container may use {quota:g} cores: set KSHOT_THREADS={max(1, round(quota))}"
+    if share is not None and settings.threads > share + 0.5:
+        advice = f"the container may use {share:g} cores: leave KSHOT_THREADS out"
         return Finding("machine", "threads", "note", found, advice)
     return Finding("machine", "threads", "ok", found)
-
-
-def _quota() -> float | None:
-    """Cores that a container may use, where its limit is no set of cores."""
-    try:
-        most, period = _QUOTA.read_text().split()
-        return None if most == "max" else int(most) / int(period)
-    except (OSError, ValueError):
-        return None

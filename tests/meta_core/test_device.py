@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from meta_core.device import pick_device
+from meta_core.errors import MissingDevice
 
 
 def test_auto_is_the_gpu_where_there_is_one() -> None:
@@ -12,6 +13,12 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
 
 def test_a_device_that_is_named_is_taken() -> None:
     assert pick_device("cpu") == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_gpu_that_is_asked_for_and_is_not_there_is_an_error() -> None:
+    with pytest.raises(MissingDevice, match=r"the device cuda is asked for.*nvidia-smi.*or take the device cpu"):
+        pick_device("cuda")
 
 
 @pytest.mark.gpu
