@@ -12,7 +12,7 @@ FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,c
 ON_RAY := contract classifiers classify idempotency service changing insight transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start clean
+.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start test-prometheus docker-check clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,6 +69,12 @@ soak: install ## their long forms: 200 kills on each database, half an hour of l
 
 test-browser: install ## the page, /docs and /redoc in a real Chromium, which must be on the PATH; pictures of it in screenshots/
 	$(BIN)/python -m pytest -m browser
+
+test-prometheus: install ## Prometheus, which must be on the PATH, scrapes a service; every panel and alert of docker/
+	$(BIN)/python -m pytest -m prometheus
+
+docker-check: ## images and docker-compose.yml on the Docker engine that is there (minutes, 15 GB; ARGS=--help)
+	$(PYTHON) docker/check.py $(ARGS)
 
 lint: install ## style, types, import directions
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -129,14 +130,22 @@ class _Held(Collector):
 
 
 def _device_memory(device: str) -> Metric:
-    told = GaugeMetricFamily("kshot_device_memory_bytes", "Of the GPU: by this process, and in all.", labels=("kind",))
-    if device == "cuda":
-        with contextlib.suppress(RuntimeError):  # a lost device answers nothing; the rest is still told
-            free, total = torch.cuda.mem_get_info()
-            told.add_metric(("allocated",), torch.cuda.memory_allocated())
-            told.add_metric(("reserved",), torch.cuda.memory_reserved())
-            told.add_metric(("free",), free)
-            told.add_metric(("total",), total)
+    told = GaugeMetricFamily(
+        "kshot_device_memory_bytes",
+        "Of the GPU: by this process, and in all; where the CPU computes, of the machine.",
+        labels=("kind",),
+    )
+    if device != "cuda":
+        memory = psutil.virtual_memory()
+        told.add_metric(("free",), memory.available)
+        told.add_metric(("total",), memory.total)
+        return told
+    with contextlib.suppress(RuntimeError):  # a lost device answers nothing; the rest is still told
+        free, total = torch.cuda.mem_get_info()
+        told.add_metric(("allocated",), torch.cuda.memory_allocated())
+        told.add_metric(("reserved",), torch.cuda.memory_reserved())
+        told.add_metric(("free",), free)
+        told.add_metric(("total",), total)
     return told
 
 

@@ -15,9 +15,8 @@ from tests.service.running import REPOSITORY, Service, b64, digits, examples
 DOCKER = REPOSITORY / "docker"
 _METRIC = re.compile(r"\b((?:kshot|process)_[a-z_]+)\b(?:\{([^}]*)\})?")
 _BY = re.compile(r"by \(([^)]*)\)")
-# Of a target or of the whole, not of the service; the last is told of a GPU alone.
+# Of a target or of the whole, not of the service.
 _ELSEWHERE = {"instance", "job", "le"}
-_OF_A_GPU = {"kshot_device_memory_bytes": {"kind"}}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +31,8 @@ def told(service: Service) -> dict[str, set[str]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             samples.setdefault(sample.name, set()).update(sample.labels)
-    # Labels are known from the first time on; nothing has been refused, and nothing ran out of memory.
-    return {"kshot_sheds_total": {"code"}, **_OF_A_GPU} | samples
+    # Labels are known from the first time on, and nothing has been refused.
+    return {"kshot_sheds_total": {"code"}} | samples
 
 
 def alerts() -> dict[str, str]:
