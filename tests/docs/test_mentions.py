@@ -24,7 +24,9 @@ SETTINGS = {f"KSHOT_{name.upper()}" for name in Settings.model_fields} | {
     for group, fields in {"LIMITS": Limits, "FLEET": Fleet}.items()
     for name in fields.model_fields
 }
-OTHERS = {"KSHOT_KEY", "KSHOT_LIMITS", "KSHOT_TRACEBACK", "KSHOT_TEST_DATA", "KSHOT_TEST_API_EXAMPLES"}
+OTHERS = {"KSHOT_KEY", "KSHOT_LIMITS", "KSHOT_TRACEBACK", "KSHOT_TEST_DATA", "KSHOT_TEST_API_EXAMPLES"} | set(
+    re.findall(r"\$\{(KSHOT_\w+)", (REPOSITORY / "docker-compose.yml").read_text("utf-8"))
+)
 
 
 def commands_of(page: str) -> Iterator[str]:
@@ -38,7 +40,7 @@ def commands_of(page: str) -> Iterator[str]:
 
 def called(line: str, program: str) -> Iterator[list[str]]:
     """The arguments of each call of a program in a line, whatever is before it."""
-    for call in re.findall(rf"(?:^|[\s(]){program} ([^#|)>…]+)", line):
+    for call in re.findall(rf"(?:^|(?<!exec)[\s(]){program} ([^#|)>…]+)", line):
         yield shlex.split(call)
 
 
