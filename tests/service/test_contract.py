@@ -22,7 +22,7 @@ CONTRACT = {
     ("get", "/v1/classifiers/{classifier_id}/export"), ("post", "/v1/classifiers/import"),
     ("post", "/v1/classifiers/{classifier_id}/evaluate/archive"), ("get", "/v1/classifiers/{classifier_id}/map"),
     ("post", "/v1/classifiers/{classifier_id}/classify"), ("post", "/v1/classifiers/{classifier_id}/classify/upload"),
-    ("post", "/v1/classify"), ("post", "/v1/classify/upload"),
+    ("post", "/v1/classify"), ("post", "/v1/classify/upload"), ("post", "/v1/regress"),
 }  # fmt: skip
 
 
