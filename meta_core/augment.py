@@ -25,6 +25,8 @@ class Augmentation(BaseModel):
         le=0.95,
         description="share of the area that a crop may leave out, at 3:4 to 4:3, then enlarged",
     )
+    warp: float = Field(default=0, ge=0, le=1, description="of half the picture, each corner of a 4×4 grid by itself")
+    erase: float = Field(default=0, ge=0, le=1, description="share of the pixels, at most, that are set to 0")
     brightness: float = Field(default=0, ge=0, le=1, description="of a factor around 1; so are the next two")
     contrast: float = Field(default=0, ge=0, le=1)
     saturation: float = Field(default=0, ge=0, le=1)
@@ -32,12 +34,12 @@ class Augmentation(BaseModel):
     @property
     def active(self) -> bool:
         """Whether it changes anything."""
-        return self.moves or self.recolours or self.flip > 0
+        return self.moves or self.recolours or self.flip > 0 or self.erase > 0
 
     @property
     def moves(self) -> bool:
         """Whether pixels have to be interpolated."""
-        return any((self.rotate_degrees, self.scale, self.stretch, self.shear, self.shift, self.crop))
+        return any((self.rotate_degrees, self.scale, self.stretch, self.shear, self.shift, self.crop, self.warp))
 
     @property
     def recolours(self) -> bool:
@@ -48,17 +50,21 @@ class Augmentation(BaseModel):
 def augment(pictures: Tensor, augmentation: Augmentation, *, generator: torch.Generator) -> Tensor:
     """Each picture changed in its own way: (N, channels, H, W) on the scale 0 to 255 → the same shape and scale.
 
-    A crop, then the affine map, then the flip, then colours; what comes in from outside is 0.
+    A crop, then the affine map and the warp, the flip, erased pixels, colours; what comes in from outside is 0.
     """
     if augmentation.moves:
         maps = _affine_maps(len(pictures), augmentation, generator=generator)
         if augmentation.crop:
             maps = _cropped(maps, augmentation.crop, generator=generator)
         grid = F.affine_grid(maps.to(pictures), list(pictures.shape), align_corners=False)
+        if augmentation.warp:
+            grid = grid + _warps(pictures, augmentation.warp, generator=generator)
         pictures = F.grid_sample(pictures, grid, align_corners=False)
     if augmentation.flip:
         flipped = torch.rand(len(pictures), 1, 1, 1, generator=generator) < augmentation.flip
         pictures = torch.where(flipped.to(pictures.device), pictures.flip(-1), pictures)
+    if augmentation.erase:
+        pictures = _erased(pictures, augmentation.erase, generator=generator)
     return _recoloured(pictures, augmentation, generator=generator) if augmentation.recolours else pictures
 
 
@@ -87,6 +93,20 @@ def _cropped(maps: Tensor, most: float, *, generator: torch.Generator) -> Tensor
     cropped = maps * sides[:, :, None]
     cropped[:, :, 2] += middles
     return cropped
+
+
+def _warps(pictures: Tensor, most: float, *, generator: torch.Generator) -> Tensor:
+    """(N, H, W, 2): a smooth displacement of every pixel, as between two hands that draw one character."""
+    corners = torch.rand(len(pictures), 2, 4, 4, generator=generator).to(pictures) * 2 - 1
+    smooth = F.interpolate(corners * most, size=pictures.shape[-2:], mode="bicubic", align_corners=True)
+    return smooth.permute(0, 2, 3, 1)
+
+
+def _erased(pictures: Tensor, most: float, *, generator: torch.Generator) -> Tensor:
+    """Single pixels of all channels set to 0, in each picture another share of them (Khodadadeh et al. 2019)."""
+    shares = torch.rand(len(pictures), 1, 1, 1, generator=generator) * most
+    drawn = torch.rand(len(pictures), 1, *pictures.shape[-2:], generator=generator)
+    return pictures * (drawn >= shares).to(pictures)
 
 
 def _recoloured(pictures: Tensor, amount: Augmentation, *, generator: torch.Generator) -> Tensor:

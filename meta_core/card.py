@@ -98,6 +98,7 @@ class Training(_Strict):
         default=None, description="percent, best on the fixed validation episodes; null for a regression"
     )
     validation_error: float | None = Field(default=None, description="squared, of a regression likewise")
+    unlabelled: bool = Field(default=False, description="no label trained, and none chose the weights")
     seconds: float
     device: str
     torch: str
@@ -345,7 +346,11 @@ def _training(training: Training) -> list[str]:
 def _validation(training: Training) -> str:
     if training.validation_accuracy is None:
         return f"squared error {training.validation_error:.4f}) that are neither trained on nor in the table above"
-    return f"{training.validation_accuracy:.2f} %) of classes that are neither trained on nor in the table above"
+    if training.unlabelled:
+        held = "pictures held back, each a class of its own with changed copies of it: no label was looked at"
+    else:
+        held = "classes that are neither trained on nor in the table above"
+    return f"{training.validation_accuracy:.2f} %) of {held}"
 
 
 def _protocol(row: Accuracy) -> str:

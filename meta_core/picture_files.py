@@ -19,7 +19,8 @@ Decoded: TypeAlias = NDArray[np.uint8] | UndecodableImage
 """A picture as a model takes it, or why there is none."""
 
 _CLUTTER = {"Thumbs.db", "desktop.ini"}
-_TOGETHER = 64
+TOGETHER = 64
+"""Files of a portion of `decoded`."""
 
 
 class PictureFile(NamedTuple):
@@ -88,7 +89,7 @@ def decoded(
     files: Sequence[PictureFile], spec: InputSpec, *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[list[tuple[PictureFile, Decoded]]]:
     """Portions of the files with what each comes to, in order; the next is decoded while one is looked at."""
-    portions = [files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER)]
+    portions = [files[start : start + TOGETHER] for start in range(0, len(files), TOGETHER)]
     if not portions:
         return
     decode_one = partial(_decoded, spec=spec, max_pixels=max_pixels)

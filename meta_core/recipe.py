@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 
 
 class Data(_Strict):
-    """Which pictures train, which choose, which test; the three share no class."""
+    """Which pictures train, which choose, which test; the three share no class, and where none is known no picture."""
 
     train_split: str | None = Field(default=None, description="the reader's name; all classes where it is not given")
     validation_split: str | None = Field(default=None, description="what chooses the weights and trains nothing")
@@ -29,12 +29,22 @@ class Data(_Strict):
     test_split: str | None = Field(default=None, description="where the data have a part for testing")
     test_groups: list[str] = Field(default=[], description="where they have none: groups of the training split")
     leave_out: list[str] = Field(default=[], description="classes that nothing sees, such as another's duplicates")
+    unlabelled: bool = Field(default=False, description="no label is looked at before the test, nor any needed")
+    validation_share: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="of unlabelled pictures, held back to choose the weights",
+    )
     licence: str | None = Field(default=None, description="of the pictures, where they do not say it themselves")
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Data":
         for part in ("validation", "test"):
-            if (getattr(self, f"{part}_split") is None) == (not getattr(self, f"{part}_groups")):
+            named = (getattr(self, f"{part}_split") is not None) + bool(getattr(self, f"{part}_groups"))
+            if self.unlabelled and part == "validation" and named:
+                raise ValueError("validation_split and validation_groups choose by labels; unlabelled = true has none")
+            if named == 2 or (named == 0 and not self.unlabelled):
                 raise ValueError(f"give {part}_split, or {part}_groups, and not both")
         return self
 
@@ -77,6 +87,28 @@ class Test(_Strict):
     lake: bool = Field(default=False, description="Lake's one-shot runs too, where the data hold them")
 
 
+class Searched(BaseModel):
+    """What `kshot tune` may try for one setting: a range, of whole numbers where both ends are, or a few choices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    low: int | float | None = Field(default=None, alias="from")
+    high: int | float | None = Field(default=None, alias="to")
+    log: bool = Field(default=False, description="as likely between 0.001 and 0.01 as between 0.01 and 0.1")
+    choices: list[Any] = []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Searched":
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("give choices, or from and to, and not both")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError("expected { from = smallest, to = largest } or { choices = […] }")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"log = true needs a range above 0; it begins at {self.low}")
+        return self
+
+
 class Recipe(_Strict):
     """One training run."""
 
@@ -106,6 +138,7 @@ class Recipe(_Strict):
     optimizer: Optimizer
     validation: Validation = Validation()
     test: Test = Test()
+    tune: dict[str, Searched] = Field(default={}, description="settings by their dotted names, for `kshot tune`")
 
     @model_validator(mode="before")
     @classmethod
@@ -164,21 +197,28 @@ def shipped_recipes() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
+def recipe_text(name_or_path: str) -> str:
+    """A recipe as it is written.
+
+    Raises:
+        InvalidRecipe: no such recipe.
+    """
+    if name_or_path in shipped_recipes():
+        return (resources.files("meta_core") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    if Path(name_or_path).is_file():
+        return Path(name_or_path).read_text("utf-8")
+    raise InvalidRecipe(
+        f"there is no recipe {name_or_path!r}: neither a file nor one of the shipped {', '.join(shipped_recipes())}"
+    )
+
+
 def load_recipe(name_or_path: str) -> Recipe:
     """A shipped recipe by its name, or any by its path.
 
     Raises:
         InvalidRecipe: no such recipe, not TOML, or fields that are missing, unknown or out of range.
     """
-    if name_or_path in shipped_recipes():
-        text = (resources.files("meta_core") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
-    elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text("utf-8")
-    else:
-        raise InvalidRecipe(
-            f"there is no recipe {name_or_path!r}: neither a file nor one of the shipped {', '.join(shipped_recipes())}"
-        )
     try:
-        return Recipe.model_validate(tomllib.loads(text))
+        return Recipe.model_validate(tomllib.loads(recipe_text(name_or_path)))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise InvalidRecipe(f"{name_or_path}: {error}") from error

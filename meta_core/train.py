@@ -1,6 +1,7 @@
 """The trainer, top to bottom: recipe → data → learner → loop → test → checkpoint."""
 
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,20 @@ import torch
 from meta_core import checkpoint
 from meta_core.asking import evaluation_workers, looking_up
 from meta_core.card import Accuracy, Card, Training
-from meta_core.datasets import read_pictures
 from meta_core.device import pick_device
 from meta_core.episode import TaskSource
 from meta_core.errors import InvalidRecipe
 from meta_core.evaluate import EpisodePlan, check_plan, episode_accuracy, holds_lake_runs, lake_accuracy
 from meta_core.learner import Learner
 from meta_core.loop import RESUME, loop, validate, validation_plan
-from meta_core.pictures import Pictures, check_disjoint
+from meta_core.pictures import Pictures
 from meta_core.plots import training_curve
 from meta_core.processes import Team, check_devices, launch
 from meta_core.progress import episodes_bar
 from meta_core.recipe import Recipe
 from meta_core.registry import TASKS
 from meta_core.run import Run, restore_run
+from meta_core.splits import Splits, splits
 from meta_core.starting import start
 from meta_core.transductive import batch_statistics
 
@@ -31,8 +32,9 @@ from meta_core.transductive import batch_statistics
 def train(
     recipe: Recipe,
     *,
-    data: Path,
+    data: Path | None,
     out: Path,
+    unlabelled: Path | None = None,
     device: str = "auto",
     devices: int = 1,
     resume: bool = False,
@@ -49,6 +51,7 @@ def train(
         recipe: what to do.
         data: the labelled pictures, in a format that a reader knows.
         out: the model's folder.
+        unlabelled: a folder or zip of pictures to train on without labels; `data` then only tests, where it is given.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
         devices: GPUs, or processes on the CPU, that share the tasks of each step.
         resume: go on from `out.run/resume.pt` if it is there.
@@ -65,7 +68,8 @@ def train(
     """
     device = pick_device(device)
     check_devices(devices, device=device, tasks=recipe.optimizer.tasks_per_step)
-    part = partial(_train, recipe, data=data, out=out, resume=resume, models=models)
+    read = partial(splits, recipe, data, unlabelled=unlabelled)
+    part = partial(_train, recipe, read=read, data=data, out=out, resume=resume, models=models)
     if devices == 1:
         part(Team(), device)
     else:
@@ -73,16 +77,27 @@ def train(
     return checkpoint.read_card(out)
 
 
-def _train(recipe: Recipe, team: Team, device: str, *, data: Path, out: Path, resume: bool, models: Path) -> None:
+def _train(
+    recipe: Recipe,
+    team: Team,
+    device: str,
+    *,
+    read: Callable[[], Splits],
+    data: Path | None,
+    out: Path,
+    resume: bool,
+    models: Path,
+) -> None:
     """One process's part; the first one's is also to measure and to write."""
     with team.leader_first():
-        training, validation, test = splits(recipe, data)
+        training, validation, test = read()
         source: TaskSource = TASKS.build(
             recipe.tasks.name, pictures=training, spec=recipe.pictures, device=device, **recipe.tasks.options
         )
         check_plan(validation, validation_plan(recipe))
         for plan in _test_plans(recipe):
-            check_plan(test, plan)
+            if test is not None:
+                check_plan(test, plan)
         run, folder = start(recipe, device, models=models), out.with_name(f"{out.name}.run")
     with batch_statistics(run.learner) if recipe.transductive else contextlib.nullcontext():
         go_on(run, recipe, folder, resume=resume)
@@ -93,7 +108,7 @@ def _train(recipe: Recipe, team: Team, device: str, *, data: Path, out: Path, re
         learner = best_learner(run)
         if recipe.half_weights:
             checkpoint.round_to_half(learner)
-        table = test_table(learner, recipe, test, data)
+        table = [] if test is None else test_table(learner, recipe, test, data)
     licence = recipe.labelled.licence or training.licence
     checkpoint.save(
         out,
@@ -121,38 +136,14 @@ def best_learner(run: Run) -> Learner:
     return learner.eval()
 
 
-def splits(recipe: Recipe, data: Path) -> tuple[Pictures, Pictures, Pictures]:
-    """Training, validation and test pictures, which share no class and no picture.
-
-    Raises:
-        InvalidDataset: they cannot be read, or hold no such groups.
-        OverlappingSplits: they share a class or a picture.
-    """
-    wanted = recipe.labelled
-    training = read_pictures(data, recipe.pictures, split=wanted.train_split)
-    training = training.where(lambda name, _: name not in wanted.leave_out)
-    if wanted.test_groups:
-        training, test = training.hold_out(wanted.test_groups)
-    else:
-        test = read_pictures(data, recipe.pictures, split=wanted.test_split)
-    check_disjoint(training, test)
-    if wanted.validation_groups:
-        training, validation = training.hold_out(wanted.validation_groups)
-    else:
-        validation = read_pictures(data, recipe.pictures, split=wanted.validation_split)
-        check_disjoint(validation, test)
-    check_disjoint(training, validation)
-    return training, validation, test.with_rotations() if recipe.test.rotations else test
-
-
-def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path) -> list[Accuracy]:
+def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path | None) -> list[Accuracy]:
     """The card's accuracies: every ways × shots of the recipe, and Lake's runs where it asks and the data hold them."""
     lookup, plans = looking_up(learner, test.images, recipe.pictures), _test_plans(recipe)
     total = sum(plan.episodes for plan in plans)
     with evaluation_workers(learner) as workers, episodes_bar("testing", total=total) as bar:
         rows = [episode_accuracy(learner, lookup, test, plan, workers=workers, advance=bar.advance) for plan in plans]
     rows = [row.model_copy(update={"inductive": not recipe.transductive}) for row in rows]
-    if recipe.test.lake and holds_lake_runs(data):
+    if recipe.test.lake and data is not None and holds_lake_runs(data):
         rows.append(lake_accuracy(learner, recipe.pictures, data))
     return rows
 
@@ -186,6 +177,7 @@ def describe(recipe: Recipe, run: Run, data: str, licence: str, device: str) -> 
         seed=recipe.seed,
         validation_accuracy=None if regresses else run.best_score,
         validation_error=-run.best_score if regresses else None,
+        unlabelled=recipe.data is not None and recipe.data.unlabelled,
         seconds=run.seconds,
         device=device,
         torch=torch.__version__,

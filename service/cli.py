@@ -41,6 +41,13 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help=f"{DATA_HELP} Recipes that generate their tasks need none.", show_default=False)
     ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures without labels to train on, at any depth of a folder or zip; --data, where it is given too, "
+            "only tests. For recipes that say `unlabelled = true`.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share the tasks of each step.")
@@ -58,6 +65,10 @@ def train(
     A regression on generated tasks needs no data:
 
         kshot train sinusoid-maml --out models/sinusoid-maml
+
+    Without labels: each picture is a class, and changed copies of it are what is to be recognized.
+
+        kshot train unlabelled --unlabelled my_scans/ --out models/mine
     """
     from meta_core.allocator import keep_freed_memory
     from meta_core.recipe import load_recipe
@@ -67,15 +78,20 @@ def train(
     keep_freed_memory()
     with explained():
         loaded = load_recipe(recipe)
-        if loaded.data is None and data is not None:
-            raise ValueError(f"{loaded.name} generates its tasks; leave --data out")
+        if loaded.data is None and (data is not None or unlabelled is not None):
+            raise ValueError(f"{loaded.name} generates its tasks; leave --data and --unlabelled out")
         if loaded.data is None:
             card = train_regression(loaded, out=out, device=device, devices=devices, resume=resume)
-        elif data is None:
-            raise ValueError(f"{loaded.name} trains on labelled pictures; say with --data where they are")
+        elif data is None and unlabelled is None:
+            raise ValueError(f"{loaded.name} trains on pictures: give --data, or --unlabelled for some without labels")
         else:
-            card = run(loaded, data=data, out=out, device=device, devices=devices, resume=resume)
-    print_measured(f"{card.name} {card.version} → {out}", card)
+            card = run(loaded, data=data, unlabelled=unlabelled, out=out, device=device, devices=devices, resume=resume)
+    if card.accuracy or card.errors:
+        print_measured(f"{card.name} {card.version} → {out}", card)
+    else:
+        sys.stderr.write(
+            f"{card.name} {card.version} → {out}: not measured; kshot evaluate does, on labelled pictures\n"
+        )
 
 
 app.command(cls=ManyValues)(evaluate)

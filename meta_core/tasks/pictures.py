@@ -1,14 +1,15 @@
 """Classification tasks out of labelled pictures: N ways, K shots, both from a range (Vinyals et al. 2016)."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from meta_core.augment import Augmentation, augment
-from meta_core.episode import Episode, QuerySet, SupportSet
+from meta_core.episode import Episode
 from meta_core.errors import InvalidDataset
 from meta_core.pictures import Pictures
 from meta_core.preprocess import InputSpec, normalize
+from meta_core.tasks._drawing import Shots, Ways, draw_from, episode_of
 
 
 class PictureTaskOptions(BaseModel):
@@ -16,8 +17,8 @@ class PictureTaskOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ways: tuple[int, int] = (5, 5)
-    shots: tuple[int, int] = (1, 1)
+    ways: Ways = (5, 5)
+    shots: Shots = (1, 1)
     queries: int = Field(default=15, ge=1, description="a class")
     rotations: bool = Field(default=False, description="a class turned by 90°, 180° and 270° is a further class each")
     within_group: float = Field(default=0, ge=0, le=1, description="share of tasks of as few groups as hold the ways")
@@ -26,14 +27,6 @@ class PictureTaskOptions(BaseModel):
         description="a class has the same label in every task (Yin et al. 2020, non-mutually-exclusive tasks)",
     )
     augmentation: Augmentation = Augmentation()
-
-    @field_validator("ways", "shots")
-    @classmethod
-    def _is_range(cls, bounds: tuple[int, int], info: ValidationInfo) -> tuple[int, int]:
-        least = 2 if info.field_name == "ways" else 1
-        if not least <= bounds[0] <= bounds[1]:
-            raise ValueError(f"{bounds} is not [smallest, largest] with a smallest of at least {least}")
-        return bounds
 
     @model_validator(mode="after")
     def _labels_can_be_fixed(self) -> "PictureTaskOptions":
@@ -80,8 +73,8 @@ class PictureTasks:
 
     def sample(self, n_tasks: int, generator: torch.Generator) -> Episode:
         """A meta-batch of normalized pictures; the support set's order is class by class, as is the query set's."""
-        ways = _draw(self.options.ways, generator)
-        shots = _draw(self.options.shots, generator)
+        ways = draw_from(self.options.ways, generator)
+        shots = draw_from(self.options.shots, generator)
         tasks = [self._draw_pictures(ways, shots + self.options.queries, generator) for _ in range(n_tasks)]
         indices = torch.stack([index for index, _ in tasks]).to(self._images.device)
         turns = torch.stack([turn for _, turn in tasks])
@@ -90,7 +83,7 @@ class PictureTasks:
             chosen = (turns == turn).to(images.device)
             images[chosen] = torch.rot90(images[chosen], turn, dims=(-2, -1))
         inputs = normalize(self._augment(images.flatten(0, 2), generator), self.spec)
-        return _episode(inputs.view(images.shape), shots=shots)
+        return episode_of(inputs.view(images.shape), shots=shots)
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return augment(images.float(), self.options.augmentation, generator=generator)
@@ -121,7 +114,7 @@ class PictureTasks:
 
     def _draw_group_classes(self, ways: int, kinds: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Whole groups in random order, all turned alike, until there are enough classes: the hard tasks."""
-        turn, chosen = _draw((0, kinds - 1), generator), torch.empty(0, dtype=torch.int64)
+        turn, chosen = draw_from((0, kinds - 1), generator), torch.empty(0, dtype=torch.int64)
         turns = torch.empty(0, dtype=torch.int64)
         while len(chosen) < ways:
             for group in torch.randperm(len(self._groups), generator=generator).tolist():
@@ -138,22 +131,3 @@ class PictureTasks:
 def build(*, pictures: Pictures, spec: InputSpec, device: str = "cpu", **options: object) -> PictureTasks:
     """Tasks over `pictures`; `options` are the fields of `PictureTaskOptions`."""
     return PictureTasks(pictures, spec=spec, options=PictureTaskOptions.model_validate(options), device=device)
-
-
-def _draw(bounds: tuple[int, int], generator: torch.Generator) -> int:
-    return int(torch.randint(bounds[0], bounds[1] + 1, (), generator=generator))
-
-
-def _episode(inputs: Tensor, *, shots: int) -> Episode:
-    """(T, C, K + Q', *input) → an episode whose support holds the first K of each class."""
-    tasks, ways, count = inputs.shape[:3]
-    support, query = inputs[:, :, :shots].flatten(1, 2), inputs[:, :, shots:].flatten(1, 2)
-    one_hot = torch.eye(ways, device=inputs.device)
-    return Episode(
-        SupportSet(
-            inputs=support,
-            targets=one_hot.repeat_interleave(shots, dim=0).expand(tasks, -1, -1),
-            weights=torch.ones(tasks, ways * shots, device=inputs.device),
-        ),
-        QuerySet(inputs=query, targets=one_hot.repeat_interleave(count - shots, dim=0).expand(tasks, -1, -1)),
-    )

@@ -51,6 +51,31 @@ def test_a_shift_goes_as_far_as_it_says_in_every_direction(generator: torch.Gene
     assert (moved.amin(0) < -0.25).all()
 
 
+def test_a_warp_moves_each_part_by_itself_and_smoothly(generator: torch.Generator) -> None:
+    """Four spots in the corners of a picture go different ways; each stays one spot."""
+    spots = torch.zeros(1, 1, 28, 28)
+    spots[:, :, [[6], [21]], [6, 21]] = 255.0
+    warped = augment(spots.expand(200, 1, 28, 28), Augmentation(warp=0.2), generator=generator)
+    halves = warped.view(200, 2, 14, 2, 14).permute(0, 1, 3, 2, 4).flatten(1, 2)  # (N, 4 spots, 14, 14)
+    lines = torch.arange(14.0)
+    rows = (halves.sum(3) * lines).sum(2) / halves.sum((2, 3)).clamp_min(1)
+    apart = (
+        rows[:, 2] - rows[:, 0]
+    )  # of the upper and the lower left spot; an affine map alone would keep the right's too
+    assert (apart - (rows[:, 3] - rows[:, 1])).std() > 0.5
+    assert warped.amax() <= 255.0
+
+
+def test_erased_pixels_are_a_share_that_differs_between_pictures(generator: torch.Generator) -> None:
+    bright = torch.full((400, 3, 12, 12), 200.0)
+    erased = augment(bright, Augmentation(erase=0.4), generator=generator) == 0
+    shares = erased[:, 0].float().mean((1, 2))
+    assert torch.equal(erased[:, 0], erased[:, 2])
+    assert float(shares.mean()) == pytest.approx(0.2, abs=0.03)
+    assert float(shares.max()) > 0.3
+    assert float(shares.min()) < 0.1
+
+
 def test_scale_makes_larger_and_smaller(generator: torch.Generator) -> None:
     mass = augment(blob(300), Augmentation(scale=0.2), generator=generator).sum((1, 2, 3)) / blob().sum()
     # Sides of e^-0.2 to e^0.2 are areas of e^-0.4 = 0.67 to e^0.4 = 1.49.

@@ -9,8 +9,13 @@ from pydantic import ValidationError
 from meta_core.checkpoint import build_learner
 from meta_core.errors import InvalidRecipe
 from meta_core.recipe import Recipe, load_recipe, shipped_recipes
+from meta_core.tasks.cactus import CactusOptions
 from meta_core.tasks.pictures import PictureTaskOptions
+from meta_core.tasks.umtra import UmtraOptions
 from tests.made_up import tiny_recipe
+
+OPTIONS = {"cactus": CactusOptions, "umtra": UmtraOptions}
+"""Of task sources that are not `pictures`."""
 
 TOML = """
 name = "mine"
@@ -34,7 +39,7 @@ def test_a_shipped_recipe_describes_what_can_be_built(name: str) -> None:
     assert recipe.name == name
     build_learner(recipe.learner, recipe.backbone, recipe.input)
     if recipe.data is not None:
-        PictureTaskOptions.model_validate(recipe.tasks.options)
+        OPTIONS.get(recipe.tasks.name, PictureTaskOptions).model_validate(recipe.tasks.options)
 
 
 def test_a_recipe_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:

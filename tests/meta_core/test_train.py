@@ -22,8 +22,9 @@ from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions, 
 from meta_core.loop import learning_rate
 from meta_core.recipe import Optimizer, Recipe
 from meta_core.registry import TASKS
+from meta_core.splits import splits
 from meta_core.starting import start
-from meta_core.train import splits, train
+from meta_core.train import train
 from tests.made_up import tiny_recipe, write_npz
 from tests.service.running import digits
 
