@@ -55,7 +55,9 @@ def loop(run: Run, recipe: Recipe, source: TaskSource, look: Looking, *, folder:
         _events(folder, run.step) if team.leads else contextlib.nullcontext() as events,
         episodes_bar("meta-training", shown=team.leads) as bar,
     ):
-        _plan(run, source, recipe.optimizer, workers, device=device, team=team)
+        told = plan_run(run, source, recipe.optimizer, workers, device=device, team=team)
+        if team.leads:
+            say(told)
         while run.step < recipe.optimizer.steps:
             losses.append(step(run, source, recipe.optimizer, workers, team=team))
             bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
@@ -134,22 +136,21 @@ def task_workers(learner: Learner, device: str, *, team: Team) -> Iterator[Worke
         workers.close()
 
 
-def _plan(
+def plan_run(
     run: Run, source: TaskSource, settings: Optimizer, workers: Workers | None, *, device: str, team: Team
-) -> None:
-    """Choose the chunk, once for all of a run's parts, and say what a step will take before the first."""
+) -> str:
+    """Choose the chunk, once for all of a run's parts; what a step will take, in words, before the first."""
     tasks = settings.tasks_per_step
     episode = chunk_of(source.sample(tasks, torch.Generator().manual_seed(0)), *team.share(tasks))
     learner, sharers = training_mode(run.learner), team.count if device == "cpu" else 1
     plan = plan_chunk(learner, episode, precision=settings.precision, workers=workers, sharers=sharers)
     run.chunk = run.chunk or team.least(plan.tasks)
-    if not team.leads:
-        return
     own = len(episode.support.weights)
+    lines = [plan._replace(tasks=run.chunk).describe(of=own)]
     if team.count > 1:
         seen = f"; batch norm sees {min(own, run.chunk)} together" if keeps_statistics(learner) else ""
-        say(f"{team.count} processes share a step's {tasks} tasks, this one works on {own}{seen}")
-    say(plan._replace(tasks=run.chunk).describe(of=own))
+        lines.insert(0, f"{team.count} processes share a step's {tasks} tasks, this one works on {own}{seen}")
+    return "\n".join(lines)
 
 
 def validate(learner: Learner, workers: Workers | None, *, validation: Pictures, recipe: Recipe) -> float:

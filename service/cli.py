@@ -19,6 +19,7 @@ from service.commands.models import models
 from service.commands.predict import predict
 from service.commands.report import report
 from service.commands.serve import serve
+from service.commands.tune import tune
 
 app = typer.Typer(
     help="Few-shot image classification: serve it, ask it from here, train models for it, measure them.\n\n"
@@ -94,6 +95,7 @@ def train(
         )
 
 
+app.command()(tune)
 app.command(cls=ManyValues)(evaluate)
 app.command()(compare)
 app.command()(calibrate)

@@ -1,0 +1,73 @@
+"""A trial: a short training whose looks at the validation episodes are told one by one."""
+
+import math
+import time
+from collections.abc import Iterator
+
+from meta_core.episode import TaskSource
+from meta_core.loop import plan_run, step, task_workers, validate
+from meta_core.pictures import Pictures
+from meta_core.processes import Team
+from meta_core.recipe import Recipe
+from meta_core.registry import TASKS
+from meta_core.starting import start
+
+LOOKS = 6
+"""Validations of a trial, after each of which it may be given up."""
+
+
+class Bench:
+    """The data and the device that all trials share."""
+
+    def __init__(self, recipe: Recipe, training: Pictures, validation: Pictures, device: str) -> None:
+        self.recipe, self.validation, self._training, self._device = recipe, validation, training, device
+        self._sources: dict[str, TaskSource] = {}
+
+    def source(self, recipe: Recipe) -> TaskSource:
+        """Built once for all trials that leave `[tasks]` alone: it may have clustered for minutes."""
+        key = recipe.tasks.model_dump_json()
+        if key not in self._sources:
+            self._sources = {
+                key: TASKS.build(
+                    recipe.tasks.name,
+                    pictures=self._training,
+                    spec=recipe.input,
+                    device=self._device,
+                    **recipe.tasks.options,
+                )
+            }
+        return self._sources[key]
+
+    def looks(self, recipe: Recipe, *, steps: int, looks: int = LOOKS) -> Iterator[tuple[int, float, float]]:
+        """Train, and look now and then: the step, the loss, and the validation accuracy in percent."""
+        short = _shortened(recipe, steps)
+        source, run = self.source(recipe), start(short, self._device)
+        with task_workers(run.learner, self._device, team=Team()) as workers:
+            plan_run(run, source, short.optimizer, workers, device=self._device, team=Team())
+            every = max(1, math.ceil(steps / looks))
+            while run.step < steps:
+                loss = step(run, source, short.optimizer, workers)
+                if run.step % every == 0 or run.step == steps:
+                    yield run.step, loss, validate(run, self.validation, self.recipe, workers)
+
+    def affordable(self, seconds: float) -> int:
+        """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take."""
+        self.source(self.recipe)
+        few, many = 3, 9
+        short, long = self._seconds(few), self._seconds(many)
+        per_step = max((long - short) / (many - few), 1e-4)
+        look = max(short - few * per_step, 0)
+        return min(self.recipe.optimizer.steps, max(LOOKS, int((seconds - LOOKS * look) / per_step)))
+
+    def _seconds(self, steps: int) -> float:
+        began = time.monotonic()
+        for _ in self.looks(self.recipe, steps=steps, looks=1):
+            pass
+        return time.monotonic() - began
+
+
+def _shortened(recipe: Recipe, steps: int) -> Recipe:
+    whole = recipe.optimizer
+    warmup = round(whole.warmup_steps * steps / whole.steps)
+    optimizer = whole.model_copy(update={"steps": steps, "warmup_steps": min(warmup, steps)})
+    return recipe.model_copy(update={"optimizer": optimizer})
