@@ -12,7 +12,7 @@ FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,c
 ON_RAY := contract classifiers classify idempotency service changing insight transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start test-prometheus docker-check clean
+.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start test-prometheus docker-check lectures-table clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -99,6 +99,9 @@ bench-serving: install ## classification over HTTP beside LitServe, BentoML, mos
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
+
+lectures-table: install ## the table of docs/results.md for the lectures' learners, out of saved runs (RUNS=folder)
+	$(BIN)/python -m benchmarks.lectures_table $(or $(RUNS),runs) models --write
 
 bench-growth: install ## what a call costs by examples, queries, classifiers, tenants, models, clients (four minutes)
 	$(BIN)/python -m benchmarks.growth $(ARGS)

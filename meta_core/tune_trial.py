@@ -5,7 +5,9 @@ import time
 from collections.abc import Iterator
 
 from meta_core.episode import TaskSource
+from meta_core.learner import Learner
 from meta_core.loop import plan_run, step, task_workers, validate
+from meta_core.parallel import Workers
 from meta_core.pictures import Pictures
 from meta_core.processes import Team
 from meta_core.recipe import Recipe
@@ -31,7 +33,7 @@ class Bench:
                 key: TASKS.build(
                     recipe.tasks.name,
                     pictures=self._training,
-                    spec=recipe.input,
+                    spec=recipe.pictures,
                     device=self._device,
                     **recipe.tasks.options,
                 )
@@ -48,7 +50,10 @@ class Bench:
             while run.step < steps:
                 loss = step(run, source, short.optimizer, workers)
                 if run.step % every == 0 or run.step == steps:
-                    yield run.step, loss, validate(run, self.validation, self.recipe, workers)
+                    yield run.step, loss, self._accuracy(run.learner.eval(), workers)
+
+    def _accuracy(self, learner: Learner, workers: Workers | None) -> float:
+        return validate(learner, workers, validation=self.validation, recipe=self.recipe)
 
     def affordable(self, seconds: float) -> int:
         """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take."""
