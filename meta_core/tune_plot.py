@@ -60,6 +60,7 @@ def _by_setting(axes: "Axes", tuned: Tuned, name: str, searched: Searched) -> No
     else:
         _points(axes, trials, [trial.values[name] for trial in trials])
         axes.set_xscale("log" if searched.log else "linear")
+        axes.set_xlim(searched.low, searched.high)  # all that could have been tried
     axes.set_xlabel(name)
 
 
