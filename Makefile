@@ -12,7 +12,8 @@ FLAVOUR ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),gpu,c
 ON_RAY := contract classifiers classify idempotency service changing insight transfer
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-api test-clients test-docs docs docs-pictures test-faults test-ray soak test-browser lint format train-omniglot bench-adaptation bench-photos bench-overload bench-large bench-training bench-protonet bench-maml bench-serving bench-growth bench-start test-prometheus docker-check lectures-table clean
+# Every target that `make help` lists is a name and no file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
