@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# With `VENV=` nothing is installed: PYTHON is taken with what it has (PYTHONPATH may name a folder with the rest).
+INSTALLED := $(if $(VENV),install)
+RUN := $(if $(VENV),$(BIN)/python,$(PYTHON))
 # The libraries of the page at /, in one file.
 LIBRARIES := service/page/vendor/preact.js
 # ONNX Runtime comes as one of two distributions; the CUDA build also runs where there is no GPU.
@@ -97,6 +100,20 @@ bench-maml: install ## MAML's step beside higher and TorchOpt (ten minutes; ARGS
 
 bench-serving: install ## classification over HTTP beside LitServe, BentoML, mosec, Ray Serve (over an hour; ARGS='--only mosec --rounds 1')
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+test-elsewhere: install ## every learner on a stand-in for another device: no tensor is left on the CPU (a minute, no GPU needed)
+	$(BIN)/python -m pytest -m elsewhere tests/learners
+
+test-gpu: $(INSTALLED) ## what only a CUDA device can show; elsewhere all of it is skipped (VENV= takes PYTHON as it is)
+	$(RUN) -m pytest -m gpu -rs --timeout 540 tests/gpu/test_memory.py $(ARGS); alone=$$?; \
+	$(RUN) -m pytest -m gpu -rs --timeout 540 --numprocesses $(or $(WORKERS),4) --dist loadgroup \
+	  --ignore tests/gpu/test_memory.py tests/gpu $(ARGS) && exit $$alone
+
+bench-gpu: $(INSTALLED) ## the engine, MAML and ProtoNet on a GPU against what the GPU allows (ARGS='--device cpu --tiny' without one)
+	$(RUN) -m benchmarks.gpu $(ARGS)
+
+train-gpu: $(INSTALLED) ## the full-length recipes on a GPU, in as many sittings as it takes (ARGS='--minutes 9')
+	$(RUN) -m benchmarks.train_all $(ARGS)
 
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume

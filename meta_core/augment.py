@@ -7,6 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from meta_core.device import to_device
+
 
 class Augmentation(BaseModel):
     """How far a picture may be moved and recoloured; each amount is drawn uniformly within ± its value."""
@@ -56,13 +58,15 @@ def augment(pictures: Tensor, augmentation: Augmentation, *, generator: torch.Ge
         maps = _affine_maps(len(pictures), augmentation, generator=generator)
         if augmentation.crop:
             maps = _cropped(maps, augmentation.crop, generator=generator)
-        grid = F.affine_grid(maps.to(pictures), list(pictures.shape), align_corners=False)
+        grid = F.affine_grid(
+            to_device(maps.to(pictures.dtype), pictures.device), list(pictures.shape), align_corners=False
+        )
         if augmentation.warp:
             grid = grid + _warps(pictures, augmentation.warp, generator=generator)
         pictures = F.grid_sample(pictures, grid, align_corners=False)
     if augmentation.flip:
         flipped = torch.rand(len(pictures), 1, 1, 1, generator=generator) < augmentation.flip
-        pictures = torch.where(flipped.to(pictures.device), pictures.flip(-1), pictures)
+        pictures = torch.where(to_device(flipped, pictures.device), pictures.flip(-1), pictures)
     if augmentation.erase:
         pictures = _erased(pictures, augmentation.erase, generator=generator)
     return _recoloured(pictures, augmentation, generator=generator) if augmentation.recolours else pictures
@@ -97,7 +101,8 @@ def _cropped(maps: Tensor, most: float, *, generator: torch.Generator) -> Tensor
 
 def _warps(pictures: Tensor, most: float, *, generator: torch.Generator) -> Tensor:
     """(N, H, W, 2): a smooth displacement of every pixel, as between two hands that draw one character."""
-    corners = torch.rand(len(pictures), 2, 4, 4, generator=generator).to(pictures) * 2 - 1
+    corners = torch.rand(len(pictures), 2, 4, 4, generator=generator).to(pictures.dtype) * 2 - 1
+    corners = to_device(corners, pictures.device)
     smooth = F.interpolate(corners * most, size=pictures.shape[-2:], mode="bicubic", align_corners=True)
     return smooth.permute(0, 2, 3, 1)
 
@@ -106,12 +111,13 @@ def _erased(pictures: Tensor, most: float, *, generator: torch.Generator) -> Ten
     """Single pixels of all channels set to 0, in each picture another share of them (Khodadadeh et al. 2019)."""
     shares = torch.rand(len(pictures), 1, 1, 1, generator=generator) * most
     drawn = torch.rand(len(pictures), 1, *pictures.shape[-2:], generator=generator)
-    return pictures * (drawn >= shares).to(pictures)
+    return pictures * to_device((drawn >= shares).to(pictures.dtype), pictures.device)
 
 
 def _recoloured(pictures: Tensor, amount: Augmentation, *, generator: torch.Generator) -> Tensor:
     """Brightness, then contrast around the picture's mean, then saturation around its grey."""
-    drawn = torch.rand(3, len(pictures), 1, 1, 1, generator=generator).to(pictures) * 2 - 1
+    drawn = to_device(torch.rand(3, len(pictures), 1, 1, 1, generator=generator) * 2 - 1, pictures.device)
+    drawn = drawn.to(pictures.dtype)
     brightness, contrast, saturation = (
         1 + of * factor
         for of, factor in zip((amount.brightness, amount.contrast, amount.saturation), drawn, strict=True)
@@ -125,5 +131,5 @@ def _grey(pictures: Tensor) -> Tensor:
     """(N, channels, H, W) → (N, 1, H, W), by the luma weights of ITU-R BT.601."""
     if pictures.shape[1] == 1:
         return pictures
-    weights = torch.tensor([0.299, 0.587, 0.114]).to(pictures)
+    weights = to_device(torch.tensor([0.299, 0.587, 0.114]), pictures.device).to(pictures.dtype)
     return (pictures * weights[:, None, None]).sum(1, keepdim=True)

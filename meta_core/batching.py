@@ -9,7 +9,7 @@ from torch import Tensor
 
 from meta_core.episode import Episode, QuerySet, State, SupportSet
 from meta_core.errors import AdaptationDiverged
-from meta_core.functional import check_support
+from meta_core.functional import check_supports
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.parallel import Workers
 
@@ -33,15 +33,13 @@ def adapt_many(
         InvalidSupportSet: for the first task that cannot be adapted to.
         AdaptationDiverged: for the first whose state is not finite.
     """
-    for support in supports:
-        check_support(support, objective=learner.objective)
+    check_supports(supports, objective=learner.objective)
     if learner.order_matters or _loops(learner, [support.weights for support in supports]):
         states = _each(lambda own, support: own.adapt(support, options=options), learner, supports, workers)
-    else:
-        states = _adapt_stacked(learner, supports, options)
-    for state in states:
-        _check_finite(state.values(), "adapting to these examples", options)
-    return states
+        for state in states:
+            _check_finite(state.values(), "adapting to these examples", options)
+        return states
+    return _adapt_stacked(learner, supports, options)
 
 
 def predict_many(
@@ -59,8 +57,7 @@ def predict_many(
         logits = _each(lambda own, pair: own.predict(*pair), learner, pairs, workers)
     else:
         logits = _predict_stacked(learner, states, queries)
-    for rows in logits:
-        _check_finite([rows], "classifying by this state", AdaptOptions())
+    _check_finite(logits, "classifying by this state", AdaptOptions())
     return logits
 
 
@@ -69,6 +66,7 @@ def _adapt_stacked(learner: Learner, supports: Sequence[SupportSet], options: Ad
     for indices in _groups([support.targets.shape[1] for support in supports]):
         stacked = _stack([supports[i] for i in indices])
         batch = torch.vmap(lambda support: learner.adapt(support, options=options))(stacked)
+        _check_finite(batch.values(), "adapting to these examples", options)
         states |= {i: _nth(batch, row) for row, i in enumerate(indices)}
     return [states[i] for i in range(len(supports))]
 
@@ -123,7 +121,9 @@ def _each(
 
 
 def _check_finite(tensors: Iterable[Tensor], doing: str, options: AdaptOptions) -> None:
-    if all(bool(tensor.isfinite().all()) for tensor in tensors):
+    # One answer for all of them: on a GPU each question waits for everything before it.
+    finite = [tensor.isfinite().all() for tensor in tensors]
+    if not finite or bool(torch.stack(finite).all()):
         return
     given = ", ".join(f"{name} {value:g}" for name, value in options.given().items())
     raise AdaptationDiverged(

@@ -151,7 +151,10 @@ class Card(_Strict):
     input: AnySpec
     features: tuple[int, ...] = Field(description="shape of one encoded example")
     state_bytes: StateSize
-    precision: Literal["fp32", "int8"] = Field(default="fp32", description="of the encoder; heads are fp32")
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = Field(
+        default="fp32",
+        description="of the encoder; heads are fp32. bf16 and fp16 are of a GPU: a CPU takes fp32 for them",
+    )
     reduced: Reduced | None = Field(default=None, description="what less than fp32 changes; null for fp32")
     adapt: dict[str, tuple[float, float]] = Field(
         default={}, description="options that a request may set, each with its limits"

@@ -154,7 +154,7 @@ def load(folder: Path) -> Model:
     try:
         learner = (
             build_learner(card.learner, card.backbone, card.input)
-            if card.precision == "fp32"
+            if card.precision != "int8"
             else around(folder / ENCODER, card.learner)
         )
         learner.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))

@@ -1,5 +1,7 @@
 """Pure functions that several learners share; each takes one task and also runs under `torch.vmap`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,18 +21,34 @@ def check_support(support: SupportSet, *, objective: Objective = "cross_entropy"
     """
     if torch._C._functorch.is_batchedtensor(support.targets):
         return
+    if empty := torch.nonzero(_counts(support, objective) <= 0).flatten().tolist():
+        if objective == "squared_error":
+            raise InvalidSupportSet("no example came; a regression needs at least one")
+        raise InvalidSupportSet(f"classes {empty} have no example; every class needs at least one")
+
+
+def check_supports(supports: Sequence[SupportSet], *, objective: Objective = "cross_entropy") -> None:
+    """`check_support` of many, on a GPU with one wait for all of them.
+
+    Raises:
+        InvalidSupportSet: for the first that no learner can adapt to.
+    """
+    if not supports or bool(torch.stack([(_counts(support, objective) > 0).all() for support in supports]).all()):
+        return
+    for support in supports:
+        check_support(support, objective=objective)
+
+
+def _counts(support: SupportSet, objective: Objective) -> Tensor:
+    """What has to be above 0: each class's weight (C,); of a regression, how many examples there are (1,)."""
     examples, rows, weights = len(support.inputs), len(support.targets), len(support.weights)
     if not examples == rows == weights:
         raise InvalidSupportSet(f"{examples} inputs came with {rows} targets and {weights} weights; expected as many")
     if support.targets.ndim != 2 or support.targets.shape[1] == 0:
         raise InvalidSupportSet(f"targets have shape {tuple(support.targets.shape)}; expected (examples, ways)")
     if objective == "squared_error":
-        if not bool((support.weights > 0).any()):
-            raise InvalidSupportSet("no example came; a regression needs at least one")
-        return
-    counts = support.weights @ support.targets.to(support.weights.dtype)
-    if empty := torch.nonzero(counts <= 0).flatten().tolist():
-        raise InvalidSupportSet(f"classes {empty} have no example; every class needs at least one")
+        return (support.weights > 0).sum()[None]
+    return support.weights @ support.targets.to(support.weights.dtype)
 
 
 def class_means(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

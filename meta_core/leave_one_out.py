@@ -82,9 +82,10 @@ def score(logits: Tensor, labels: Tensor) -> Score:
     the temperature that suits it. Accuracy alone would leave many of 25 examples' comparisons undecided.
     """
     logits = logits.double() - logits.double().mean(-1, keepdim=True)
-    sharpness = torch.logspace(-3, 3, 121, base=10, dtype=torch.float64) / logits.std().clamp_min(1e-12)
+    factors = torch.logspace(-3, 3, 121, base=10, dtype=torch.float64, device=logits.device)
+    sharpness = factors / logits.std().clamp_min(1e-12)
     chances = (sharpness[:, None, None] * logits).log_softmax(-1)
-    likelihoods = chances[:, torch.arange(len(labels)), labels].mean(-1)
+    likelihoods = chances[:, torch.arange(len(labels), device=labels.device), labels].mean(-1)
     return Score(float(likelihoods.max()), float((logits.argmax(-1) == labels).double().mean()))
 
 

@@ -7,7 +7,7 @@
 import io
 import re
 import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -128,11 +128,25 @@ def conform(picture: Image.Image | NDArray[np.uint8], spec: InputSpec) -> NDArra
     return np.ascontiguousarray(channels_last.transpose(2, 0, 1))
 
 
+class Normalization(NamedTuple):
+    """What is subtracted and divided by, a channel each, (1, 1 or channels, 1, 1), on the pictures' device."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, spec: InputSpec, device: torch.device | str) -> "Normalization":
+        """That of `spec`, copied to the device once."""
+        return cls(*(torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (spec.mean, spec.std)))
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """uint8 (N, channels, height, width) → float32 of the same shape."""
+        return (pictures.float() / 255 - self.mean) / self.std
+
+
 def normalize(pictures: Tensor, spec: InputSpec) -> Tensor:
     """uint8 (N, channels, height, width) → float32 of the same shape, less the mean, over the standard deviation."""
-    mean = torch.tensor(spec.mean, device=pictures.device).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, device=pictures.device).view(1, -1, 1, 1)
-    return (pictures.float() / 255 - mean) / std
+    return Normalization.of(spec, pictures.device)(pictures)
 
 
 class _Watched(io.BytesIO):

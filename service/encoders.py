@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from meta_core.checkpoint import ENCODER, Model
+from meta_core.preprocess import InputSpec
 from meta_core.vectors import normalized
+from service.cuda_encoder import CudaEncoder
 
 _FEW_PICTURES = 4
 
@@ -87,4 +89,7 @@ def encoder_for(model: Model, *, device: str, threads: int) -> Encoder:
     """The encoder of a model whose learner is on `device`."""
     if device == "cpu" and model.learner.encodes:
         return OnnxEncoder(model, threads=threads)
+    pictures = isinstance(model.card.input, InputSpec)
+    if device == "cuda" and pictures and model.card.precision != "int8":  # whose graph of ONNX runs on the CPU
+        return CudaEncoder(model, device=device)
     return TorchEncoder(model, device=device)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from meta_core.asking import device_of
 from meta_core.batching import adapt_many, predict_many
+from meta_core.device import to_device, to_host
 from meta_core.episode import State, SupportSet
 from meta_core.learner import Learner
 from meta_core.parallel import Workers
@@ -86,22 +87,23 @@ def _finish(jobs: Sequence[Job], hands: Hands) -> Done:
     predict_seconds = time.perf_counter() - began - adapt_seconds
 
     done: Done = list(errors.items())
-    for job in jobs:
-        if job not in errors:
-            queue = began - job.submitted - job.encode_seconds
-            timings = Timings(queue, job.encode_seconds, adapt_seconds, predict_seconds)
-            encoded = features[job].cpu()
-            support = None if job.targets is None else encoded[: job.shots]
-            state = {name: _own(tensor) for name, tensor in states[job].items()}
-            done.append((job, Outcome(state, support, encoded[job.shots :], logits.get(job), timings)))
+    good = [job for job in jobs if job not in errors]
+    encoded = dict(zip(good, to_host([features[job] for job in good]), strict=True))
+    tensors = iter(to_host([tensor for job in good for tensor in states[job].values()]))
+    for job in good:
+        queue = began - job.submitted - job.encode_seconds
+        timings = Timings(queue, job.encode_seconds, adapt_seconds, predict_seconds)
+        support = None if job.targets is None else encoded[job][: job.shots]
+        state = {name: _own(next(tensors)) for name in states[job]}
+        done.append((job, Outcome(state, support, encoded[job][job.shots :], logits.get(job), timings)))
     return done
 
 
 def _features(job: Job, learner: Learner) -> Tensor:
     """(S + Q, …): what was encoded before and what was encoded now, in the job's order."""
-    kept = [] if job.kept is None else [job.kept.to(device_of(learner))]
+    kept = [] if job.kept is None else [to_device(job.kept, device_of(learner))]
     features = torch.cat([*kept, *job.features])
-    return features if job.order is None else features[job.order.to(features.device)]
+    return features if job.order is None else features[to_device(job.order, features.device)]
 
 
 def _encode(slices: Sequence[Slice], hands: Hands) -> list[Tensor]:
@@ -130,7 +132,7 @@ def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor], hands: Hands) -> li
     supports = [
         SupportSet(
             inputs=features[job][: job.shots],
-            targets=job.targets.to(features[job]),
+            targets=to_device(job.targets, features[job].device),
             weights=features[job].new_ones(job.shots),
         )
         for job in jobs
@@ -143,15 +145,14 @@ def _adapt(jobs: Sequence[Job], features: dict[Job, Tensor], hands: Hands) -> li
 def _predict(jobs: Sequence[Job], features: dict[Job, Tensor], states: dict[Job, State], hands: Hands) -> list[Tensor]:
     queries = [features[job][job.shots :] for job in jobs]
     near = [
-        {name: tensor.to(query.device) for name, tensor in states[job].items()}
+        {name: to_device(tensor, query.device) for name, tensor in states[job].items()}
         for job, query in zip(jobs, queries, strict=True)
     ]
-    return [logits.cpu() for logits in predict_many(hands.learner, near, queries, workers=hands.workers)]
+    return to_host(predict_many(hands.learner, near, queries, workers=hands.workers))
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU, without what it was made of: it is kept for long."""
-    tensor = tensor.detach().cpu()
+    """A CPU tensor without what it was made of: it is kept for long."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 

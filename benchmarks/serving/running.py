@@ -90,7 +90,12 @@ def running(
 
 @contextlib.contextmanager
 def kshot(
-    models: Path, *, cores: frozenset[int], data: Path | None = None, variables: Mapping[str, str] | None = None
+    models: Path,
+    *,
+    cores: frozenset[int],
+    data: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    device: str = "cpu",
 ) -> Iterator[int]:
     """`kshot serve` of a folder of models, ready; its port.
 
@@ -99,10 +104,11 @@ def kshot(
         cores: where it runs.
         data: where it stores; a folder that is deleted afterwards if not given.
         variables: of its environment, beside `KSHOT_VARIABLES`.
+        device: that it computes on.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="kshot-bench-") as folder:
-        command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--device", "cpu"]
+        command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--device", device]
         command += ["--models-dir", str(models), "--data-dir", str(data or folder)]
         own = {**KSHOT_VARIABLES, **(variables or {})}
         with _server(command, cores=cores, folder=None, variables=own) as alive, _client(port) as client:

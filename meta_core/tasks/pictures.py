@@ -5,10 +5,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from meta_core.augment import Augmentation, augment
+from meta_core.device import to_device
 from meta_core.episode import Episode
 from meta_core.errors import InvalidDataset
 from meta_core.pictures import Pictures
-from meta_core.preprocess import InputSpec, normalize
+from meta_core.preprocess import InputSpec, Normalization
 from meta_core.tasks._drawing import Shots, Ways, draw_from, episode_of
 
 
@@ -38,6 +39,9 @@ class PictureTaskOptions(BaseModel):
 class PictureTasks:
     """A `TaskSource` over pictures that stay on one device, uint8 as read.
 
+    What is drawn, of which the generator is the CPU's, goes to the device without waiting for what that still computes,
+    and is the same on every device.
+
     Args:
         pictures: what tasks are made of.
         spec: normalization of the pictures.
@@ -53,7 +57,7 @@ class PictureTasks:
         self, pictures: Pictures, *, spec: InputSpec, options: PictureTaskOptions, device: str = "cpu"
     ) -> None:
         self.options, self.spec = options, spec
-        self._images = pictures.images.to(device)
+        self._images, self._normalize = pictures.images.to(device), Normalization.of(spec, device)
         self._members = pictures.by_class()
         names = sorted(set(pictures.groups))
         self._groups = [torch.tensor([i for i, group in enumerate(pictures.groups) if group == name]) for name in names]
@@ -76,13 +80,14 @@ class PictureTasks:
         ways = draw_from(self.options.ways, generator)
         shots = draw_from(self.options.shots, generator)
         tasks = [self._draw_pictures(ways, shots + self.options.queries, generator) for _ in range(n_tasks)]
-        indices = torch.stack([index for index, _ in tasks]).to(self._images.device)
+        indices = torch.stack([index for index, _ in tasks])
         turns = torch.stack([turn for _, turn in tasks])
-        images = self._images[indices]  # (T, C, K + Q', channels, H, W)
+        images = self._images[to_device(indices, self._images.device)]  # (T, C, K + Q', channels, H, W)
         for turn in range(1, 4):
-            chosen = (turns == turn).to(images.device)
+            # Places, not a mask: how many a mask holds the device would have to be asked.
+            chosen = tuple(to_device(torch.nonzero(turns == turn), images.device).unbind(1))
             images[chosen] = torch.rot90(images[chosen], turn, dims=(-2, -1))
-        inputs = normalize(self._augment(images.flatten(0, 2), generator), self.spec)
+        inputs = self._normalize(self._augment(images.flatten(0, 2), generator))
         return episode_of(inputs.view(images.shape), shots=shots)
 
     def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:

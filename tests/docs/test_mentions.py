@@ -89,14 +89,14 @@ def test_benchmarks_take_the_options_that_their_page_shows() -> None:
     page = (REPOSITORY / "docs" / "performance.md").read_text("utf-8")
     makefile = (REPOSITORY / "Makefile").read_text("utf-8")
     shown: dict[str, set[str]] = {}
-    for target, own, after in re.findall(r"make (bench-\w+)(?: ARGS='([^']+)')?(.*)", page):
+    for target, own, after in re.findall(r"make ((?:bench|train)-\w+)(?: ARGS='([^']+)')?(.*)", page):
         given = " ".join([own, *re.findall(r"ARGS='([^']+)'", after)])
         shown.setdefault(target, set()).update(word for word in given.split() if word.startswith("--"))
     assert {target for target, options in shown.items() if options} >= {"bench-serving", "bench-growth"}
     for target, options in shown.items():
         if options:
             (command,) = re.findall(
-                rf"^{target}: install.*\n\t\$\(BIN\)/python (.*) \$\(ARGS\)", makefile, re.MULTILINE
+                rf"^{target}: .*\n\t\$\((?:BIN\)/python|RUN\)) (.*) \$\(ARGS\)", makefile, re.MULTILINE
             )
             asked = [sys.executable, *command.split(), "--help"]
             done = subprocess.run(asked, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60)

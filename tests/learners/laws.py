@@ -1,4 +1,7 @@
-"""What every learner promises, one function each: it takes a learner in `eval` mode and fails if the law is broken."""
+"""What every learner promises, one function each: it takes a learner in `eval` mode and fails if the law is broken.
+
+Everything is drawn on the CPU, and asked on the device that the learner is on.
+"""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from meta_core.asking import device_of
 from meta_core.batching import adapt_many, encode_episode, predict_many, tasks_of
 from meta_core.checkpoint import measure_state
 from meta_core.episode import SupportSet
@@ -17,7 +21,7 @@ from meta_core.errors import InvalidOptions, InvalidSupportSet
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.leave_one_out import leave_one_out
 from meta_core.objectives import accuracy
-from tests.learners.made_up_tasks import encoded_task, pictures, sample
+from tests.learners.made_up_tasks import encoded_task, moved, pictures, sample
 
 Law: TypeAlias = Callable[[Learner], None]
 
@@ -79,7 +83,8 @@ def state_survives_safetensors(learner: Learner) -> None:
     support, query = encoded_task(learner, [1, 2, 3, 1, 2], generator())
     with torch.no_grad():
         state = learner.adapt(support, options=OPTIONS)
-    stored = safetensors.torch.load(safetensors.torch.save(state))
+    loaded = safetensors.torch.load(safetensors.torch.save({name: each.cpu() for name, each in state.items()}))
+    stored = {name: tensor.to(query.device) for name, tensor in loaded.items()}
     assert torch.equal(learner.predict(stored, query), learner.predict(state, query))
 
 
@@ -96,11 +101,12 @@ def many_tasks_batched_equal_the_same_one_by_one(learner: Learner) -> None:
 def padding_changes_nothing(learner: Learner) -> None:
     support, query = encoded_task(learner, [1, 2, 3, 1, 2], generator())
     expected = answer(learner, support, query)
-    for padding in (torch.zeros_like(support.inputs), torch.randn(support.inputs.shape, generator=generator()) * 10):
+    noise = 10 * torch.randn(support.inputs.shape, generator=generator()).to(support.inputs)
+    for padding in (torch.zeros_like(support.inputs), noise):
         padded = SupportSet(
             torch.cat([support.inputs, padding]),
             torch.cat([support.targets, support.targets.flip(0)]),
-            torch.cat([support.weights, torch.zeros(len(padding))]),
+            torch.cat([support.weights, support.weights.new_zeros(len(padding))]),
         )
         assert_same_answer(answer(learner, padded, query), expected)
 
@@ -108,7 +114,7 @@ def padding_changes_nothing(learner: Learner) -> None:
 @law
 def weight_zero_leaves_an_example_out(learner: Learner) -> None:
     support, query = encoded_task(learner, [3] * WAYS, generator())
-    weights = torch.ones(len(support.weights))
+    weights = support.weights.clone()
     weights[4] = 0
     kept = weights > 0
     without = SupportSet(support.inputs[kept], support.targets[kept], support.weights[kept])
@@ -119,7 +125,7 @@ def weight_zero_leaves_an_example_out(learner: Learner) -> None:
 def leaving_one_out_is_adapting_to_the_others(learner: Learner) -> None:
     support, _ = encoded_task(learner, [1, 3, 2], generator())
     padded = SupportSet(*(torch.cat([tensor, tensor[:2]]) for tensor in support))
-    weights = torch.cat([support.weights, torch.zeros(2)])
+    weights = torch.cat([support.weights, support.weights.new_zeros(2)])
     logits = leave_one_out(learner, padded._replace(weights=weights), options=OPTIONS, seconds=float("inf"))
     assert logits.isnan().all(-1).tolist() == [True, False, False, False, False, False, True, True]
     for position in range(1, 6):
@@ -132,7 +138,7 @@ def leaving_one_out_is_adapting_to_the_others(learner: Learner) -> None:
 @law
 def a_query_does_not_depend_on_the_others(learner: Learner) -> None:
     support, _ = encoded_task(learner, [3] * WAYS, generator())
-    asked = pictures(1, 51, generator())
+    asked = pictures(1, 51, generator()).to(device_of(learner))
     with torch.no_grad():
         state = learner.adapt(support, options=OPTIONS)
         crowd = learner.predict(state, learner.encode(asked))
@@ -166,6 +172,7 @@ def rotating_all_features_changes_nothing_where_it_is_declared(learner: Learner)
     support, query = encoded_task(learner, [1, 2, 3, 1, 2], generator())
     features = support.inputs.shape[1]
     turn, _ = torch.linalg.qr(torch.randn(features, features, generator=generator()).double())
+    turn = turn.to(query.device)
     turned, asked = ((rows.double() @ turn).float() for rows in (support.inputs, query))
     assert_same_answer(answer(learner, support._replace(inputs=turned), asked), answer(learner, support, query))
 
@@ -183,7 +190,7 @@ def it_learns(learner: Learner) -> None:
 def state_is_no_larger_than_the_card_says(learner: Learner) -> None:
     """Batched with larger tasks too: a user's state must not carry their padding."""
     supports, _ = mixed_tasks(learner)
-    size = measure_state(learner, tuple(supports[0].inputs.shape[1:]))
+    size = measure_state(copy.deepcopy(learner).cpu(), tuple(supports[0].inputs.shape[1:]))
     for support, state in zip(supports, adapt_many(learner, supports, options=OPTIONS), strict=True):
         examples, ways = support.targets.shape
         assert sum(tensor.nbytes for tensor in state.values()) <= size.at(ways=ways, examples=examples)
@@ -193,9 +200,9 @@ def state_is_no_larger_than_the_card_says(learner: Learner) -> None:
 @law
 def a_class_without_an_example_is_refused(learner: Learner) -> None:
     support, _ = encoded_task(learner, [2] * WAYS, generator())
-    weights = torch.ones(2 * WAYS)
+    weights = torch.ones_like(support.weights)
     weights[:2] = 0
-    all_of_one_class = support._replace(targets=torch.eye(WAYS)[torch.zeros(2 * WAYS, dtype=torch.int64)])
+    all_of_one_class = support._replace(targets=support.targets[:1].expand(2 * WAYS, WAYS))
     for refused in (all_of_one_class, support._replace(weights=weights)):
         assert_refused(learner, refused)
 
@@ -268,7 +275,7 @@ def meta_train(learner: Learner) -> None:
     rng, optimizer = generator(), torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=5e-3)
     learner.train()
     for step in range(learner.steps_to_learn):
-        episode = encode_episode(learner, sample(4, rng))
+        episode = encode_episode(learner, moved(sample(4, rng), device_of(learner)))
         progress = step / learner.steps_to_learn
         losses = [learner.meta_loss(task, generator=rng, progress=progress) for task in tasks_of(episode)]
         optimizer.zero_grad()
@@ -280,7 +287,8 @@ def meta_train(learner: Learner) -> None:
 @torch.no_grad()
 def held_out_accuracy(learner: Learner) -> float:
     """On 40 tasks of classes that training never draws."""
-    tasks = list(tasks_of(encode_episode(learner, sample(40, torch.Generator().manual_seed(99)))))
+    drawn = moved(sample(40, torch.Generator().manual_seed(99)), device_of(learner))
+    tasks = list(tasks_of(encode_episode(learner, drawn)))
     states = adapt_many(learner, [task.support for task in tasks], options=OPTIONS)
     logits = predict_many(learner, states, [task.query.inputs for task in tasks])
     right = [accuracy(row, task.query.targets) for row, task in zip(logits, tasks, strict=True)]

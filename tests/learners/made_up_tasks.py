@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from meta_core.asking import device_of
 from meta_core.episode import Episode, QuerySet, SupportSet
 from meta_core.learner import Learner
 
@@ -46,10 +47,18 @@ def sample(n_tasks: int, generator: torch.Generator, *, ways: int = 5, shots: in
 def encoded_task(
     learner: Learner, shots: Sequence[int], generator: torch.Generator, *, queries: int = 7
 ) -> tuple[SupportSet, Tensor]:
-    """One task's encoded support set, `shots[c]` examples of class c, and encoded queries."""
-    ways, most = len(shots), max(shots)
+    """One task's encoded support set, `shots[c]` examples of class c, and encoded queries, on the learner's device."""
+    device, ways, most = device_of(learner), len(shots), max(shots)
     inputs = pictures(ways, most, generator).view(ways, most, 1, 28, 28)
     chosen = torch.cat([own[:count] for own, count in zip(inputs, shots, strict=True)])
-    targets = torch.eye(ways).repeat_interleave(torch.tensor(shots), dim=0)
-    support = SupportSet(learner.encode(chosen), targets, torch.ones(len(targets)))
-    return support, learner.encode(pictures(1, queries, generator))
+    targets = torch.eye(ways).repeat_interleave(torch.tensor(shots), dim=0).to(device)
+    support = SupportSet(learner.encode(chosen.to(device)), targets, torch.ones(len(targets)).to(device))
+    return support, learner.encode(pictures(1, queries, generator).to(device))
+
+
+def moved(episode: Episode, device: torch.device) -> Episode:
+    """The meta-batch on another device."""
+    return Episode(
+        SupportSet(*(tensor.to(device) for tensor in episode.support)),
+        QuerySet(*(tensor.to(device) for tensor in episode.query)),
+    )

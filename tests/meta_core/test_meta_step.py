@@ -55,6 +55,13 @@ def test_the_chunk_is_what_fits_half_of_the_free_memory(monkeypatch: pytest.Monk
         assert plan_chunk(learner, episode, precision="fp32", workers=None).tasks == expected
 
 
+def test_what_a_gpu_would_stack_is_measured_too(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measuring hooks and the gradients of stacked tasks do not go together."""
+    expected = bytes_of(learner, 2)
+    monkeypatch.setattr(meta_step, "vmaps_tasks", lambda *_: True)
+    assert bytes_of(learner, 2) == expected
+
+
 def test_a_thread_has_one_task_in_memory_at_a_time(learner: Learner) -> None:
     workers = Workers(learner, count=2)
     episode = sample(6, torch.Generator().manual_seed(0))

@@ -75,6 +75,7 @@ def start(
     every: bool = False,
     wait: bool = True,
     port: int | None = None,
+    device: str = "cpu",
     **environment: str,
 ) -> Service:
     """`kshot serve`, on a free port; with one model for drawings, or `every` one, if not told otherwise."""
@@ -86,7 +87,7 @@ def start(
     port = port or free_port()
     log = data_dir.with_name(f"{data_dir.name}-{port}.log")
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    command += ["--data-dir", str(data_dir), "--models-dir", str(models_dir), "--device", "cpu"]
+    command += ["--data-dir", str(data_dir), "--models-dir", str(models_dir), "--device", device]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, cwd=REPOSITORY, env={**os.environ, **environment}

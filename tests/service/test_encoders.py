@@ -63,14 +63,3 @@ def test_the_cpu_gets_onnx_runtime(model: Model) -> None:
     assert isinstance(encoder, OnnxEncoder)
     for session in (encoder._alone, encoder._shared):
         assert session.get_providers() == ["CPUExecutionProvider"]
-
-
-@pytest.mark.gpu
-def test_cuda_gets_torch_and_agrees_with_the_cpu(model: Model) -> None:
-    pictures = torch.randint(0, 255, (64, *model.card.input.shape), dtype=torch.uint8)
-    expected = OnnxEncoder(model, threads=2).encode(pictures)
-    moved = load(model.folder)
-    moved.learner.to("cuda")
-    encoder = encoder_for(moved, device="cuda", threads=1)
-    assert encoder.runtime == "torch-cuda"
-    torch.testing.assert_close(encoder.encode(pictures).cpu(), expected, atol=1e-4, rtol=1e-4)
