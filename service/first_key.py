@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -53,7 +54,7 @@ async def make_first_key(settings: Settings, keys: Keys) -> None:
         ) from error
 
 
-def _locked(file: Path) -> filelock.AcquireReturnProxy:
+def _locked(file: Path) -> AbstractContextManager[object]:
     lock = filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=_LOCK_SECONDS, thread_local=False)
     return lock.acquire()
 
