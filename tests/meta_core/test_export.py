@@ -17,6 +17,7 @@ from meta_core.registry import BACKBONES
 SPEC = InputSpec(channels=3, height=32, width=48)
 KINDS: list[tuple[str, dict[str, Any]]] = [
     ("conv4", {"width": 4}),
+    ("mlp", {"outputs": 8}),
     ("resnet12", {"width": 4}),
     ("timm", {"model": "test_efficientnet", "depths": (1, 3)}),
     ("timm", {"model": "test_vit", "depths": (2,)}),

@@ -68,8 +68,9 @@ def maml_alone(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def every(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of all of them."""
-    with running(tmp_path_factory.mktemp("every") / "data", models_dir=models, KSHOT_THREADS="2") as started:
+    """A service of all of them, which lets thirty users wait however slow the machine is."""
+    patient = {"KSHOT_THREADS": "2", "KSHOT_LIMITS__WAITING_SECONDS": "60"}
+    with running(tmp_path_factory.mktemp("every") / "data", models_dir=models, **patient) as started:
         yield started
 
 

@@ -45,8 +45,11 @@ def test_a_regression_needs_no_data_and_pictures_do(waves: Path, pictures: Path,
     for arguments, told in (
         (("evaluate", str(waves), "--data", str(pictures)), "generates its tasks; leave --data out"),
         (("evaluate", str(tmp_path / "classifies")), "say with --data where labelled pictures are"),
-        (("train", "sinusoid-maml", "--data", str(pictures), "--out", str(tmp_path / "x")), "leave --data out"),
-        (("train", "omniglot-protonet", "--out", str(tmp_path / "x")), "say with --data where they are"),
+        (
+            ("train", "sinusoid-maml", "--data", str(pictures), "--out", str(tmp_path / "x")),
+            "leave --data and --unlabelled out",
+        ),
+        (("train", "omniglot-protonet", "--out", str(tmp_path / "x")), "give --data, or --unlabelled"),
     ):
         done = kshot(*arguments)
         assert done.exit_code == 2
