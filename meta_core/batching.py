@@ -1,13 +1,13 @@
 """Many tasks of different sizes at once: group by shape, pad, stack, `torch.vmap`, split again."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from meta_core.episode import Episode, QuerySet, State, SupportSet
+from meta_core.episode import Episode, State, SupportSet
 from meta_core.errors import AdaptationDiverged
 from meta_core.functional import check_supports
 from meta_core.learner import AdaptOptions, Learner
@@ -33,7 +33,7 @@ def adapt_many(
         InvalidSupportSet: for the first task that cannot be adapted to.
         AdaptationDiverged: for the first whose state is not finite.
     """
-    check_supports(supports, objective=learner.objective)
+    check_supports(supports, objective=learner.objective, most_ways=learner.most_ways)
     if learner.order_matters or _loops(learner, [support.weights for support in supports]):
         states = _each(lambda own, support: own.adapt(support, options=options), learner, supports, workers)
         for state in states:
@@ -96,15 +96,6 @@ def encode_episode(learner: Learner, episode: Episode, *, precision: str = "fp32
         episode.support._replace(inputs=supports.view(*support.shape[:2], *supports.shape[1:])),
         episode.query._replace(inputs=queries.view(*query.shape[:2], *queries.shape[1:])),
     )
-
-
-def tasks_of(episode: Episode) -> Iterator[Episode]:
-    """The tasks of a meta-batch, one by one."""
-    for task in range(len(episode.support.weights)):
-        yield Episode(
-            SupportSet(*(tensor[task] for tensor in episode.support)),
-            QuerySet(*(tensor[task] for tensor in episode.query)),
-        )
 
 
 def _loops(learner: Learner, tensors: Sequence[Tensor]) -> bool:

@@ -89,6 +89,9 @@ class Training(_Strict):
     """How the weights were meta-trained."""
 
     recipe: Name
+    setting: Literal["short", "full"] | None = Field(
+        default=None, description="which of the recipe's, where it holds the paper's beside a shorter one"
+    )
     data: str
     data_licence: str
     steps: int
@@ -156,6 +159,7 @@ class Card(_Strict):
         description="of the encoder; heads are fp32. bf16 and fp16 are of a GPU: a CPU takes fp32 for them",
     )
     reduced: Reduced | None = Field(default=None, description="what less than fp32 changes; null for fp32")
+    most_ways: int | None = Field(default=None, description="classes of a task at most; null for any number")
     adapt: dict[str, tuple[float, float]] = Field(
         default={}, description="options that a request may set, each with its limits"
     )
@@ -214,6 +218,7 @@ def _facts(card: Card) -> str:
             f"- Backbone: `{card.backbone.name}` {card.backbone.options or ''}".rstrip(),
             f"- Input: {input_text(spec)}",
             f"- State of an adapted classifier: {' + '.join(f'{count} {unit}' for count, unit in state if count)}",
+            *([] if card.most_ways is None else [f"- Ways: at most {card.most_ways}"]),
             *([] if card.precision == "fp32" else [f"- Precision of the encoder: {card.precision}"]),
             f"- Licence: {card.licence}",
             *([] if card.calibration else ["- Calibration: none; probabilities are the learner's own softmax"]),
@@ -336,8 +341,16 @@ def _origin(card: Card) -> str:
 
 
 def _training(training: Training) -> list[str]:
+    if not training.steps:
+        return [
+            f"Not meta-trained: the random weights that recipe `{training.recipe}` draws from seed {training.seed}.",
+            f"On validation episodes of {training.data} ({training.data_licence} licence) they come to "
+            f"{training.validation_accuracy:.2f} %.",
+        ]
+    setting = {None: "", "short": ", the short setting,", "full": ", the paper's setting,"}[training.setting]
     return [
-        f"Recipe `{training.recipe}` on {training.data} ({training.data_licence} licence), seed {training.seed}:",
+        f"Recipe `{training.recipe}`{setting} on {training.data} ({training.data_licence} licence), seed "
+        f"{training.seed}:",
         f"{training.steps} steps of {training.tasks_per_step} task(s) in {training.seconds / 60:.0f} minutes on",
         f"{training.device}, torch {training.torch}. The weights kept are the best on fixed validation episodes",
         f"({_validation(training)}.",

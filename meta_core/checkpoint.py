@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
+from torch import nn
 
 from meta_core.batching import adapt_many
 from meta_core.card import CARD_FORMAT, Card, Part, StateSize, card_text
@@ -46,17 +47,27 @@ def build_learner(learner: Part, backbone: Part, spec: AnySpec) -> Learner:
         UnknownName: no such learner or backbone, or options it does not take.
     """
     network = BACKBONES.build(backbone.name, input_shape=spec.shape, **backbone.options)
-    built: Learner = LEARNERS.build(learner.name, backbone=network, **learner.options)
-    return built
+    return _learner(learner, network, spec)
 
 
-def around(encoder: Path, learner: Part) -> Learner:
+def around(encoder: Path, learner: Part, spec: AnySpec) -> Learner:
     """A learner with fresh weights around a graph that encodes.
 
     Raises:
         UnknownName: no such learner, or options it does not take.
     """
-    built: Learner = LEARNERS.build(learner.name, backbone=OnnxBackbone(encoder), **learner.options)
+    return _learner(learner, OnnxBackbone(encoder), spec)
+
+
+def _learner(learner: Part, backbone: nn.Module, spec: AnySpec) -> Learner:
+    """One that has layers of its own on the features is told how many there are."""
+    counted = {}
+    if LEARNERS.takes(learner.name, "features") and "features" not in learner.options:
+        training = backbone.training
+        with torch.no_grad():
+            counted["features"] = backbone.eval()(torch.zeros(1, *spec.shape)).shape[1]
+        backbone.train(training)
+    built: Learner = LEARNERS.build(learner.name, backbone=backbone, **counted, **learner.options)
     return built
 
 
@@ -123,6 +134,7 @@ def save(
         **description | {"task": "regression" if learner.objective == "squared_error" else "classification"},
         features=features,
         state_bytes=measure_state(learner, features),
+        most_ways=learner.most_ways,
         adapt=learner.limits,
         files={name: sha256(draft / name) for name in (WEIGHTS, ENCODER)},
     )
@@ -155,7 +167,7 @@ def load(folder: Path) -> Model:
         learner = (
             build_learner(card.learner, card.backbone, card.input)
             if card.precision != "int8"
-            else around(folder / ENCODER, card.learner)
+            else around(folder / ENCODER, card.learner, card.input)
         )
         learner.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         features = feature_shape(learner.eval(), card.input)
@@ -195,15 +207,16 @@ def feature_shape(learner: Learner, spec: AnySpec) -> tuple[int, ...]:
 def measure_state(learner: Learner, features: tuple[int, ...]) -> StateSize:
     """Bytes of an adapted state as a function of ways and examples, from four adaptations; a regression has one way."""
     if learner.objective == "squared_error":
-        few, more = (_state_bytes(learner, features, ways=1, examples=examples) for examples in (6, 12))
-        return StateSize(fixed=2 * few - more, per_way=0, per_example=(more - few) // 6)
+        less, more = (_state_bytes(learner, features, ways=1, examples=examples) for examples in (6, 12))
+        return StateSize(fixed=2 * less - more, per_way=0, per_example=(more - less) // 6)
+    few = 2 if learner.most_ways is None else min(2, learner.most_ways - 1)
     small, more_examples, more_ways, more_of_both = (
         _state_bytes(learner, features, ways=ways, examples=examples)
-        for ways, examples in ((2, 6), (2, 12), (3, 6), (3, 12))
+        for ways, examples in ((few, 6), (few, 12), (few + 1, 6), (few + 1, 12))
     )
     per_target = (more_of_both - more_examples - more_ways + small) // 6
-    per_example, per_way = (more_examples - small) // 6 - 2 * per_target, more_ways - small - 6 * per_target
-    fixed = small - 2 * per_way - 6 * per_example - 12 * per_target
+    per_example, per_way = (more_examples - small) // 6 - few * per_target, more_ways - small - 6 * per_target
+    fixed = small - few * per_way - 6 * per_example - 6 * few * per_target
     return StateSize(fixed=fixed, per_way=per_way, per_example=per_example, per_target=per_target)
 
 

@@ -3,6 +3,7 @@
 Axes stand in this order everywhere: T tasks, N examples, S support, Q query, C ways, D features.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -49,3 +50,20 @@ class TaskSource(Protocol):
     def sample(self, n_tasks: int, generator: torch.Generator) -> Episode:
         """A meta-batch: an `Episode` whose tensors have a leading axis of `n_tasks`."""
         ...
+
+
+def tasks_of(episode: Episode) -> Iterator[Episode]:
+    """The tasks of a meta-batch, one by one."""
+    for task in range(len(episode.support.weights)):
+        yield Episode(
+            SupportSet(*(tensor[task] for tensor in episode.support)),
+            QuerySet(*(tensor[task] for tensor in episode.query)),
+        )
+
+
+def batch_of_one(episode: Episode) -> Episode:
+    """A single task as a meta-batch."""
+    return Episode(
+        SupportSet(*(tensor[None] for tensor in episode.support)),
+        QuerySet(*(tensor[None] for tensor in episode.query)),
+    )

@@ -10,36 +10,46 @@ from meta_core.errors import InvalidSupportSet
 from meta_core.objectives import Objective
 
 
-def check_support(support: SupportSet, *, objective: Objective = "cross_entropy") -> None:
-    """Refuse a support set that no learner can adapt to.
+def check_support(
+    support: SupportSet, *, objective: Objective = "cross_entropy", most_ways: int | None = None
+) -> None:
+    """Refuse a support set that a learner cannot adapt to.
 
     Under `torch.vmap` values cannot be looked at, so nothing is checked there: whoever stacks tasks checks each first.
 
+    Args:
+        support: one task's.
+        objective: of the learner.
+        most_ways: classes that the learner can tell apart, where it is bound to a number.
+
     Raises:
         InvalidSupportSet: a class has no example (its mean would be NaN, or a prototype at the origin that wins), a
-            regression has none at all, or the tensors' lengths differ.
+            regression has none at all, the classes are too many, or the tensors' lengths differ.
     """
     if torch._C._functorch.is_batchedtensor(support.targets):
         return
-    if empty := torch.nonzero(_counts(support, objective) <= 0).flatten().tolist():
+    if empty := torch.nonzero(_counts(support, objective, most_ways) <= 0).flatten().tolist():
         if objective == "squared_error":
             raise InvalidSupportSet("no example came; a regression needs at least one")
         raise InvalidSupportSet(f"classes {empty} have no example; every class needs at least one")
 
 
-def check_supports(supports: Sequence[SupportSet], *, objective: Objective = "cross_entropy") -> None:
+def check_supports(
+    supports: Sequence[SupportSet], *, objective: Objective = "cross_entropy", most_ways: int | None = None
+) -> None:
     """`check_support` of many, on a GPU with one wait for all of them.
 
     Raises:
-        InvalidSupportSet: for the first that no learner can adapt to.
+        InvalidSupportSet: for the first that the learner cannot adapt to.
     """
-    if not supports or bool(torch.stack([(_counts(support, objective) > 0).all() for support in supports]).all()):
+    counts = [(_counts(support, objective, most_ways) > 0).all() for support in supports]
+    if not counts or bool(torch.stack(counts).all()):
         return
     for support in supports:
-        check_support(support, objective=objective)
+        check_support(support, objective=objective, most_ways=most_ways)
 
 
-def _counts(support: SupportSet, objective: Objective) -> Tensor:
+def _counts(support: SupportSet, objective: Objective, most_ways: int | None) -> Tensor:
     """What has to be above 0: each class's weight (C,); of a regression, how many examples there are (1,)."""
     examples, rows, weights = len(support.inputs), len(support.targets), len(support.weights)
     if not examples == rows == weights:
@@ -48,6 +58,11 @@ def _counts(support: SupportSet, objective: Objective) -> Tensor:
         raise InvalidSupportSet(f"targets have shape {tuple(support.targets.shape)}; expected (examples, ways)")
     if objective == "squared_error":
         return (support.weights > 0).sum()[None]
+    if most_ways is not None and support.targets.shape[1] > most_ways:
+        raise InvalidSupportSet(
+            f"{support.targets.shape[1]} classes came; this model tells at most {most_ways} apart. Send fewer, or take "
+            "a model without such a bound"
+        )
     return support.weights @ support.targets.to(support.weights.dtype)
 
 

@@ -39,21 +39,33 @@ def support_loss(objective: Objective, outputs: Tensor, support: SupportSet) -> 
 
 
 def gradient(loss: Callable[[Weights], Tensor], weights: Weights, *, second_order: bool, vmapped: bool) -> Weights:
-    """Gradient of `loss` at `weights`.
+    """Gradient of `loss` at `weights`; arguments as for `gradient_and_loss`."""
+    found, _ = gradient_and_loss(loss, weights, second_order=second_order, vmapped=vmapped)
+    return found
+
+
+def gradient_and_loss(
+    loss: Callable[[Weights], Tensor], weights: Weights, *, second_order: bool, vmapped: bool
+) -> tuple[Weights, Tensor]:
+    """Gradient of `loss` at `weights`, and what it is there.
 
     Args:
         loss: a pure function of the weights.
         weights: where.
-        second_order: keep the graph, so that the result can be differentiated again; else it is a constant.
+        second_order: keep the graph, so that the results can be differentiated again; else they are constants.
         vmapped: whether this runs under `torch.vmap`, where autograd's own interface cannot be used.
     """
     if vmapped:
-        found = torch.func.grad(loss)(weights)
-        return found if second_order else {name: value.detach() for name, value in found.items()}
-    with torch.enable_grad():
-        at = {name: _variable(value, second_order=second_order) for name, value in weights.items()}
-        values = torch.autograd.grad(loss(at), list(at.values()), create_graph=second_order, materialize_grads=True)
-    return dict(zip(at, values, strict=True))
+        found, height = torch.func.grad_and_value(loss)(weights)
+    else:
+        with torch.enable_grad():
+            at = {name: _variable(value, second_order=second_order) for name, value in weights.items()}
+            height = loss(at)
+            values = torch.autograd.grad(height, list(at.values()), create_graph=second_order, materialize_grads=True)
+        found = dict(zip(at, values, strict=True))
+    if second_order:
+        return found, height
+    return {name: value.detach() for name, value in found.items()}, height.detach()
 
 
 def _variable(value: Tensor, *, second_order: bool) -> Tensor:

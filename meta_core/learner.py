@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from meta_core.episode import Episode, State, SupportSet
+from meta_core.episode import Episode, State, SupportSet, tasks_of
 from meta_core.errors import InvalidOptions
 from meta_core.objectives import Objective, query_loss
 
@@ -44,6 +44,8 @@ class Learner(nn.Module, ABC):
     """True for a learner whose answer may depend on the order of the support set; it opts out of that law by name."""
     fixed_ways: ClassVar[bool] = False
     """True for a head bound to the ways and the class order it was trained with."""
+    most_ways: int | None = None
+    """The most classes it can tell apart, where it has an output for each; None for any number."""
     vectorized: ClassVar[bool] = True
     """False where adapting tasks one by one is faster than `torch.vmap`, or where it has no batching rule."""
     loops_on_cpu: bool = False
@@ -75,7 +77,7 @@ class Learner(nn.Module, ABC):
         """Adapt to one task's encoded examples.
 
         Raises:
-            InvalidSupportSet: a class has no example.
+            InvalidSupportSet: a class has no example, or there are more than `most_ways`.
         """
 
     @abstractmethod
@@ -106,6 +108,14 @@ class Learner(nn.Module, ABC):
         """
         state = self.adapt(episode.support, options=AdaptOptions())
         return query_loss(self.objective, self.predict(state, episode.query.inputs), episode.query.targets)
+
+    def meta_losses(self, episode: Episode, *, generator: torch.Generator, progress: float) -> Tensor:
+        """`meta_loss` of each task of an encoded meta-batch → (T,), one after the other.
+
+        A learner of many small operations overrides it to take all tasks at once.
+        """
+        losses = [self.meta_loss(task, generator=generator, progress=progress) for task in tasks_of(episode)]
+        return torch.stack(losses)
 
     def check_options(self, options: AdaptOptions) -> None:
         """Refuse options that this learner does not have or that lie outside its limits.

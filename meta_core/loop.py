@@ -55,9 +55,12 @@ def loop(run: Run, recipe: Recipe, source: TaskSource, look: Looking, *, folder:
         _events(folder, run.step) if team.leads else contextlib.nullcontext() as events,
         episodes_bar("meta-training", shown=team.leads) as bar,
     ):
-        told = plan_run(run, source, recipe.optimizer, workers, device=device, team=team)
-        if team.leads:
-            say(told)
+        if recipe.optimizer.steps:
+            told = plan_run(run, source, recipe.optimizer, workers, device=device, team=team)
+            if team.leads:
+                say(told)
+        elif team.leads:  # nothing to train: a reference point
+            _keep_if_best(run, look(run.learner.eval(), workers))
         while run.step < recipe.optimizer.steps:
             losses.append(step(run, source, recipe.optimizer, workers, team=team))
             bar.show(run.step * per_step, of=recipe.optimizer.steps * per_step, note=_note(run, losses[-1]))
@@ -73,11 +76,15 @@ def loop(run: Run, recipe: Recipe, source: TaskSource, look: Looking, *, folder:
 def _keep(run: Run, look: Look, events: "SummaryWriter") -> None:
     """Note a look, and the weights if they are the best so far."""
     run.looks.append(look)
-    if look.score > run.best_score:
-        run.best_score = look.score
-        run.best = {name: tensor.detach().cpu().clone() for name, tensor in run.learner.state_dict().items()}
+    _keep_if_best(run, look.score)
     events.add_scalar("train/loss", look.loss, look.step)
     events.add_scalar("validation/score", look.score, look.step)
+
+
+def _keep_if_best(run: Run, score: float) -> None:
+    if score > run.best_score:
+        run.best_score = score
+        run.best = {name: tensor.detach().cpu().clone() for name, tensor in run.learner.state_dict().items()}
 
 
 def step(

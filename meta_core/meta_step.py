@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from meta_core.batching import encode_episode, tasks_of
+from meta_core.batching import encode_episode
 from meta_core.device import free_bytes
-from meta_core.episode import Episode, QuerySet, SupportSet
+from meta_core.episode import Episode, QuerySet, SupportSet, tasks_of
 from meta_core.learner import Learner
 from meta_core.norms import normalizes_batches
 from meta_core.parallel import Workers
@@ -194,8 +194,7 @@ def _losses(
     encoded = encode_episode(learner, episode, precision=precision)
     if stacked and vmaps_tasks(learner, encoded.support.inputs.device):
         return torch.vmap(lambda task: learner.meta_loss(task, generator=generator, progress=progress))(encoded)
-    losses = [learner.meta_loss(task, generator=generator, progress=progress) for task in tasks_of(encoded)]
-    return torch.stack(losses)
+    return learner.meta_losses(encoded, generator=generator, progress=progress)
 
 
 def _mib(count: int) -> str:

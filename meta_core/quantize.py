@@ -64,7 +64,7 @@ def quantize(folder: Path, out: Path, *, data: Path, split: str | None = None, s
         encoder = Path(draft) / checkpoint.ENCODER
         say(f"taking the ranges of {exact.card.name}'s layers from {len(seen)} pictures")
         _write(folder / checkpoint.ENCODER, encoder, seen, exact.card.pictures)
-        learner = checkpoint.around(encoder, exact.card.learner)
+        learner = checkpoint.around(encoder, exact.card.learner, exact.card.input)
         learner.load_state_dict(_without_backbone(exact.learner))
         reduced, measured = _compared(exact, learner.eval(), others, seen=len(seen), seed=seed)
         description = _description(exact.card, out.name, reduced, measured)

@@ -55,7 +55,7 @@ class Optimizer(_Strict):
     rate: float = Field(gt=0)
     weight_decay: float = Field(default=0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=0, description="0 trains nothing: the weights stay as they were drawn")
     tasks_per_step: int = Field(default=1, ge=1)
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the network's forward pass in training")
     clip_norm: float | None = Field(default=None, gt=0, description="longest meta-gradient; a longer one is shortened")
@@ -139,6 +139,12 @@ class Recipe(_Strict):
     validation: Validation = Validation()
     test: Test = Test()
     tune: dict[str, Searched] = Field(default={}, description="settings by their dotted names, for `kshot tune`")
+    full: dict[str, Any] = Field(
+        default={}, description="what the paper's setting has otherwise, by the names above: `kshot train --full`"
+    )
+    setting: Literal["short", "full"] | None = Field(
+        default=None, description="which of the two this is, where the file has a `full`; not to be written there"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -212,13 +218,37 @@ def recipe_text(name_or_path: str) -> str:
     )
 
 
-def load_recipe(name_or_path: str) -> Recipe:
+def load_recipe(name_or_path: str, *, full: bool = False) -> Recipe:
     """A shipped recipe by its name, or any by its path.
 
+    A recipe that trains in an hour may hold the paper's own setting beside it, which takes a day: its table `full` says
+    what is otherwise there, field by field.
+
+    Args:
+        name_or_path: which.
+        full: the setting with what `full` says.
+
     Raises:
-        InvalidRecipe: no such recipe, not TOML, or fields that are missing, unknown or out of range.
+        InvalidRecipe: no such recipe, not TOML, fields that are missing, unknown or out of range in either setting, or
+            `full` is asked for where there is none.
     """
     try:
-        return Recipe.model_validate(tomllib.loads(recipe_text(name_or_path)))
+        fields = tomllib.loads(recipe_text(name_or_path))
+        other = fields.pop("full", None)
+        if other is None and full:
+            raise InvalidRecipe(f"{name_or_path} has no [full] table: it has one setting; train it without --full")
+        if other is None:
+            return Recipe.model_validate(fields)
+        short = Recipe.model_validate(fields | {"full": other, "setting": "short"})
+        long = Recipe.model_validate(_merged(fields, other) | {"setting": "full"})  # checked before it is wanted
+        return long if full else short
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise InvalidRecipe(f"{name_or_path}: {error}") from error
+
+
+def _merged(fields: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with what `other` says instead, table by table."""
+    return fields | {
+        name: _merged(fields[name], value) if isinstance(value, dict) and isinstance(fields.get(name), dict) else value
+        for name, value in other.items()
+    }

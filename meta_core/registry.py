@@ -4,6 +4,7 @@ A new one is one new file; nothing else is edited, because the folder is the lis
 """
 
 import importlib
+import inspect
 import pkgutil
 from dataclasses import dataclass
 from types import ModuleType
@@ -47,6 +48,10 @@ class Registry:
             return self.module(name).build(**options)
         except (TypeError, ValidationError) as error:
             raise UnknownName(f"the {self.kind} {name!r} was given options it does not take: {error}") from error
+
+    def takes(self, name: str, option: str) -> bool:
+        """Whether the entry's `build` has an option of this name."""
+        return name in self.names() and option in inspect.signature(self.module(name).build).parameters
 
 
 LEARNERS = Registry("meta_core.learners", "learner")

@@ -99,6 +99,7 @@ def _train(
             if test is not None:
                 check_plan(test, plan)
         run, folder = start(recipe, device, models=models), out.with_name(f"{out.name}.run")
+        _check_ways(run.learner, recipe)
     with batch_statistics(run.learner) if recipe.transductive else contextlib.nullcontext():
         go_on(run, recipe, folder, resume=resume)
         look = partial(validate, validation=validation, recipe=recipe)
@@ -114,7 +115,7 @@ def _train(
         out,
         learner,
         description=describe(recipe, run, training.source, licence, team.describe(device)) | {"accuracy": table},
-        extra={"curve.png": training_curve(run.looks, title=recipe.name)},
+        extra={"curve.png": training_curve(run.looks, title=recipe.name)} if run.looks else {},
         half=recipe.half_weights,
     )
 
@@ -148,6 +149,15 @@ def test_table(learner: Learner, recipe: Recipe, test: Pictures, data: Path | No
     return rows
 
 
+def _check_ways(learner: Learner, recipe: Recipe) -> None:
+    asked = max(recipe.validation.ways, *recipe.test.ways)
+    if learner.most_ways is not None and asked > learner.most_ways:
+        raise InvalidRecipe(
+            f"{recipe.name} asks for {asked} ways; its learner tells at most {learner.most_ways} apart. Ask for fewer, "
+            "or build it for more"
+        )
+
+
 def _test_plans(recipe: Recipe) -> list[EpisodePlan]:
     asked = recipe.test
     return [
@@ -170,6 +180,7 @@ def describe(recipe: Recipe, run: Run, data: str, licence: str, device: str) -> 
     regresses = run.learner.objective == "squared_error"
     source = Training(
         recipe=recipe.name,
+        setting=recipe.setting,
         data=data,
         data_licence=licence,
         steps=recipe.optimizer.steps,

@@ -54,6 +54,9 @@ def train(
         int, typer.Option(min=1, help="GPUs, or processes on the CPU, that share the tasks of each step.")
     ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run of OUT stopped.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="The paper's setting, where the recipe holds it beside a shorter one.")
+    ] = False,
 ) -> None:
     """Meta-train a model and write its checkpoint.
 
@@ -78,7 +81,7 @@ def train(
 
     keep_freed_memory()
     with explained():
-        loaded = load_recipe(recipe)
+        loaded = load_recipe(recipe, full=full)
         if loaded.data is None and (data is not None or unlabelled is not None):
             raise ValueError(f"{loaded.name} generates its tasks; leave --data and --unlabelled out")
         if loaded.data is None:

@@ -47,7 +47,8 @@ def write_npz(path: Path, *, classes: int = 16, drawings: int = 6, side: int = 1
 
 def encodes(name: str) -> bool:
     """Whether a registered learner encodes at all; one that adapts the whole network needs a norm a picture."""
-    return bool(LEARNERS.build(name, backbone=torch.nn.Identity()).encodes)
+    options = {"features": 1} if LEARNERS.takes(name, "features") else {}
+    return bool(LEARNERS.build(name, backbone=torch.nn.Identity(), **options).encodes)
 
 
 def network_answers(name: str) -> bool:
@@ -62,6 +63,8 @@ def small_learner(name: str, *, shape: tuple[int, int, int] = (1, 28, 28), seed:
         backbone = BACKBONES.build("conv4", input_shape=shape, width=8, norm="batch" if encodes(name) else "group")
         if network_answers(name):
             backbone.append(torch.nn.Linear(backbone.eval()(torch.zeros(1, *shape)).shape[1], 5))
+        if LEARNERS.takes(name, "features"):
+            options = {"features": backbone.eval()(torch.zeros(1, *shape)).shape[1], **options}
         learner: Learner = LEARNERS.build(name, backbone=backbone, **options)
         with torch.no_grad():
             for _ in range(5):

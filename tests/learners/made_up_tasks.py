@@ -13,7 +13,7 @@ from meta_core.learner import Learner
 LIGHT, NOISE, SHIFT = 2.0, 0.3, 1 / 7
 
 
-def pictures(classes: int, count: int, generator: torch.Generator) -> Tensor:
+def pictures(classes: int, count: int, generator: torch.Generator, *, light: float = LIGHT) -> Tensor:
     """(classes · count, 1, 28, 28): a class is a smooth random shape, shifted in each picture, under random light.
 
     The light is stronger than the shape, so that raw distances compare light; a trained network sees through it.
@@ -25,13 +25,22 @@ def pictures(classes: int, count: int, generator: torch.Generator) -> Tensor:
     moves[:, :, 2] = (2 * torch.rand(n, 2, generator=generator) - 1) * SHIFT
     shifted = F.grid_sample(shapes, F.affine_grid(moves, [n, 1, 28, 28], align_corners=False), align_corners=False)
     corners = torch.randn(n, 1, 2, 2, generator=generator)
-    light = F.interpolate(corners, size=(28, 28), mode="bilinear", align_corners=True)
-    return shifted + LIGHT * light + NOISE * torch.randn(shifted.shape, generator=generator)
+    shade = F.interpolate(corners, size=(28, 28), mode="bilinear", align_corners=True)
+    return shifted + light * shade + NOISE * torch.randn(shifted.shape, generator=generator)
 
 
-def sample(n_tasks: int, generator: torch.Generator, *, ways: int = 5, shots: int = 5, queries: int = 5) -> Episode:
+def sample(
+    n_tasks: int,
+    generator: torch.Generator,
+    *,
+    ways: int = 5,
+    shots: int = 5,
+    queries: int = 5,
+    light: float = LIGHT,
+) -> Episode:
     """A meta-batch of them."""
-    inputs = pictures(n_tasks * ways, shots + queries, generator).view(n_tasks, ways, shots + queries, 1, 28, 28)
+    drawn = pictures(n_tasks * ways, shots + queries, generator, light=light)
+    inputs = drawn.view(n_tasks, ways, shots + queries, 1, 28, 28)
     one_hot = torch.eye(ways)
     return Episode(
         SupportSet(

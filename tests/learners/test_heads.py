@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from meta_core.batching import tasks_of
-from meta_core.episode import Episode, QuerySet, SupportSet
+from meta_core.episode import Episode, QuerySet, SupportSet, tasks_of
 from meta_core.learner import Learner
 from meta_core.learners.cosine_classifier import CosineClassifier
 from meta_core.learners.linear_probe import LinearProbe

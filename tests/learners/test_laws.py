@@ -88,6 +88,12 @@ class Unchecked(ProtoNet):
         return {"prototypes": class_means(support.inputs, support.targets, support.weights)}
 
 
+class BreaksItsBound(ProtoNet):
+    """Says that it takes ten classes at most, and takes more."""
+
+    most_ways = 10
+
+
 class SumsFeatures(ProtoNet):
     """Distances along the axes, which turning changes."""
 
@@ -124,6 +130,7 @@ CHEATS: list[tuple[type[ProtoNet], Law]] = [
     (KeepsPadding, laws.state_is_no_larger_than_the_card_says),
     (Unchecked, laws.a_class_without_an_example_is_refused),
     (Unchecked, laws.options_it_lacks_are_refused),
+    (BreaksItsBound, laws.more_classes_than_it_can_tell_apart_are_refused_with_the_number),
     (SumsFeatures, laws.rotating_all_features_changes_nothing_where_it_is_declared),
     (SeesItself, laws.leaving_one_out_is_adapting_to_the_others),
     (Blind, laws.it_learns),

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from meta_core.batching import adapt_many, encode_episode, predict_many, tasks_of
-from meta_core.episode import Episode, QuerySet, State, SupportSet
+from meta_core.batching import adapt_many, encode_episode, predict_many
+from meta_core.episode import Episode, QuerySet, State, SupportSet, tasks_of
 from meta_core.errors import InvalidSupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.learners.protonet import ProtoNet

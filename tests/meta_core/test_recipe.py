@@ -35,11 +35,14 @@ def test_the_default_models_recipe_is_shipped() -> None:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe_describes_what_can_be_built(name: str) -> None:
-    recipe = load_recipe(name)
-    assert recipe.name == name
-    build_learner(recipe.learner, recipe.backbone, recipe.input)
-    if recipe.data is not None:
-        OPTIONS.get(recipe.tasks.name, PictureTaskOptions).model_validate(recipe.tasks.options)
+    short = load_recipe(name)
+    for recipe in [short, load_recipe(name, full=True)] if short.full else [short]:
+        assert recipe.name == name
+        learner = build_learner(recipe.learner, recipe.backbone, recipe.input)
+        if recipe.data is not None:
+            tasks = OPTIONS.get(recipe.tasks.name, PictureTaskOptions).model_validate(recipe.tasks.options)
+            most = max(getattr(tasks, "ways", (0, 0))[1], recipe.validation.ways, *recipe.test.ways)
+            assert most <= (learner.most_ways or 60)
 
 
 def test_a_recipe_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
@@ -65,7 +68,7 @@ def test_an_unknown_recipe_is_answered_with_the_shipped_ones() -> None:
     [
         ('name = "mine"\n', "", "name"),
         ('name = "mine"', 'name = "My Model!"', "name"),
-        ("steps = 10", "steps = 0", r"optimizer\.steps"),
+        ("steps = 10", "steps = -1", r"optimizer\.steps"),
         ("rate = 1e-3", 'rate = "fast"', r"optimizer\.rate"),
         ("rate = 1e-3", "rate = 1e-3, momentum = 0.9", r"optimizer\.momentum"),
         ("channels = 1", "channels = 2", r"input\.pictures\.channels"),
@@ -95,6 +98,41 @@ def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, old: str, new: str
 def test_a_figure_that_cannot_be_measured_is_refused(part: str, field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=rf"{part}\.{field}"):
         tiny_recipe(**{part: {field: value}})
+
+
+FULL = (
+    TOML
+    + """
+[full.backbone.options]
+norm = "group"
+
+[full.optimizer]
+steps = 5000
+"""
+)
+
+
+def test_the_full_setting_is_the_short_one_with_what_it_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FULL)
+    short, full = (load_recipe(str(tmp_path / "mine.toml"), full=full) for full in (False, True))
+    assert (short.setting, short.optimizer.steps, short.backbone.options) == ("short", 10, {"width": 8})
+    assert (full.setting, full.optimizer.steps) == ("full", 5000)
+    assert full.backbone.options == {"width": 8, "norm": "group"}
+    assert full.optimizer.rate == short.optimizer.rate
+    assert full.learner == short.learner
+
+
+def test_a_recipe_of_one_setting_has_no_full_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(TOML)
+    assert load_recipe(str(tmp_path / "mine.toml")).setting is None
+    with pytest.raises(InvalidRecipe, match=r"mine\.toml has no \[full\] table.*without --full"):
+        load_recipe(str(tmp_path / "mine.toml"), full=True)
+
+
+def test_a_wrong_full_setting_is_told_before_it_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FULL.replace("steps = 5000", "steps = -1"))
+    with pytest.raises(InvalidRecipe, match=r"(?s)mine\.toml.*optimizer\.steps"):
+        load_recipe(str(tmp_path / "mine.toml"))
 
 
 def test_a_recipe_survives_json() -> None:

@@ -17,6 +17,7 @@ import torch
 from pydantic import ValidationError
 
 import meta_core.tasks
+from meta_core.card import card_text
 from meta_core.checkpoint import load
 from meta_core.errors import InvalidCheckpoint, InvalidDataset, InvalidOptions, InvalidRecipe, OverlappingSplits
 from meta_core.loop import learning_rate
@@ -174,6 +175,33 @@ def test_a_finished_run_resumes_to_the_same_checkpoint(trained: Path, data: Path
     train(recipe, data=data, out=trained, device="cpu", resume=True)
     assert weights(trained) == before
     assert (trained / "curve.png").read_bytes() == curve
+
+
+def test_no_steps_leave_the_weights_as_they_were_drawn(data: Path, tmp_path: Path) -> None:
+    drawn = tiny_recipe(optimizer={"rate": 0.01, "steps": 0})
+    card = train(drawn, data=data, out=tmp_path / "drawn", device="cpu")
+    fresh, found = start(drawn, "cpu").learner.state_dict(), load(tmp_path / "drawn").learner.state_dict()
+    assert all(torch.equal(fresh[name], found[name]) for name in fresh)
+    assert card.training is not None
+    assert card.training.steps == 0
+    assert "Not meta-trained" in (tmp_path / "drawn" / "README.md").read_text("utf-8")
+    assert not (tmp_path / "drawn" / "curve.png").exists()
+
+
+def test_more_ways_than_the_learner_tells_apart_are_refused_before_training(data: Path, tmp_path: Path) -> None:
+    bound = tiny_recipe(learner={"name": "mann", "options": {"most_ways": 2}})
+    with pytest.raises(InvalidRecipe, match="asks for 3 ways; its learner tells at most 2 apart"):
+        train(bound, data=data, out=tmp_path / "bound", device="cpu")
+    assert not (tmp_path / "bound").exists()
+
+
+def test_the_card_says_which_setting_ran(trained: Path, recipe: Recipe) -> None:
+    card = load(trained).card
+    assert card.training is not None
+    assert card.training.setting is None
+    for setting, words in (("short", "`tiny`, the short setting, on"), ("full", "`tiny`, the paper's setting, on")):
+        told = card.model_copy(update={"training": card.training.model_copy(update={"setting": setting})})
+        assert words in card_text(told)
 
 
 def test_another_recipe_cannot_go_on(trained: Path, data: Path, recipe: Recipe) -> None:

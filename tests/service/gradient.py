@@ -44,8 +44,12 @@ def write_models(folder: Path) -> Path:
 
 def write_maml(folder: Path, *, seed: int = 0) -> None:
     """A checkpoint of an untrained MAML on a narrow Conv-4."""
-    learner = Part(name="maml", options={"rate": 0.5})
-    backbone = Part(name="conv4", options={"width": 8, "norm": "group"})
+    write_untrained(folder, Part(name="maml", options={"rate": 0.5}), norm="group", seed=seed)
+
+
+def write_untrained(folder: Path, learner: Part, *, norm: str = "batch", seed: int = 0) -> None:
+    """A checkpoint of any learner on a narrow Conv-4."""
+    backbone = Part(name="conv4", options={"width": 8, "norm": norm})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = checkpoint.build_learner(learner, backbone, SPEC)
