@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from meta_core.batching import adapt_many, tasks_of
-from meta_core.episode import TaskSource
+from meta_core.batching import adapt_many
+from meta_core.episode import TaskSource, tasks_of
 from meta_core.errors import MissingExtra
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.plane import principal_plane

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from meta_core.batching import adapt_many, encode_episode, predict_many, tasks_of
+from meta_core.batching import adapt_many, encode_episode, predict_many
 from meta_core.card import Part, SquaredError
-from meta_core.episode import Episode, TaskSource
+from meta_core.episode import Episode, TaskSource, tasks_of
 from meta_core.intervals import mean_ci95
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.objectives import squared_error

@@ -47,13 +47,18 @@ def write_npz(path: Path, *, classes: int = 16, drawings: int = 6, side: int = 1
 
 def encodes(name: str) -> bool:
     """Whether a registered learner encodes at all; one that adapts the whole network needs a norm a picture."""
-    options = {"features": 1} if LEARNERS.takes(name, "features") else {}
-    return bool(LEARNERS.build(name, backbone=torch.nn.Identity(), **options).encodes)
+    return bool(_around_nothing(name).encodes)
 
 
 def network_answers(name: str) -> bool:
     """Whether what a registered learner's backbone gives are its answers: here of at most five classes."""
-    return bool(LEARNERS.build(name, backbone=torch.nn.Identity()).network_answers)
+    return bool(_around_nothing(name).network_answers)
+
+
+def _around_nothing(name: str) -> Learner:
+    options = {"features": 1} if LEARNERS.takes(name, "features") else {}
+    learner: Learner = LEARNERS.build(name, backbone=torch.nn.Identity(), **options)
+    return learner
 
 
 def small_learner(name: str, *, shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, **options: Any) -> Learner:

@@ -40,7 +40,7 @@ class MetaLSTM(Learner):
     """
 
     encodes: ClassVar[bool] = False
-    loops_on_cpu: ClassVar[bool] = True
+    loops_on_cpu = True
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 20), "rate": (0.01, 10)}
 
     def __init__(

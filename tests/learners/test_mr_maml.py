@@ -9,8 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from meta_core.backbones import mlp
-from meta_core.batching import tasks_of
-from meta_core.episode import Episode
+from meta_core.episode import Episode, tasks_of
 from meta_core.learner import AdaptOptions
 from meta_core.learners.mr_maml import MRMAML, _divergence
 from meta_core.objectives import Objective

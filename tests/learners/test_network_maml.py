@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from meta_core.backbones import mlp
-from meta_core.batching import tasks_of
-from meta_core.episode import Episode, QuerySet, SupportSet
+from meta_core.episode import Episode, QuerySet, SupportSet, tasks_of
 from meta_core.errors import InvalidSupportSet
 from meta_core.learner import AdaptOptions
 from meta_core.learners.network_maml import NetworkMAML
