@@ -10,9 +10,7 @@ from meta_core.errors import InvalidSupportSet
 from meta_core.objectives import Objective
 
 
-def check_support(
-    support: SupportSet, *, objective: Objective = "cross_entropy", most_ways: int | None = None
-) -> None:
+def check_support(support: SupportSet, *, objective: Objective = "cross_entropy", most_ways: int | None = None) -> None:
     """Refuse a support set that a learner cannot adapt to.
 
     Under `torch.vmap` values cannot be looked at, so nothing is checked there: whoever stacks tasks checks each first.

@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from meta_core import heads
-from meta_core.backbones import conv4
 from meta_core.episode import Episode, tasks_of
-from meta_core.learner import AdaptOptions, Learner
+from meta_core.learner import AdaptOptions
 from meta_core.learners.maml import MAML
 from meta_core.meta_step import meta_gradient, vmaps_tasks
 from meta_core.parallel import Workers
