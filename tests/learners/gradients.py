@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from meta_core import heads
 from meta_core.backbones import conv4
-from meta_core.batching import tasks_of
-from meta_core.episode import Episode
+from meta_core.episode import Episode, tasks_of
 from meta_core.learner import Learner
 from meta_core.learners.maml import MAML
 from meta_core.registry import LEARNERS

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from meta_core.batching import adapt_many, encode_episode, predict_many, tasks_of
-from meta_core.episode import Episode
+from meta_core.batching import adapt_many, encode_episode, predict_many
+from meta_core.episode import Episode, tasks_of
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.leave_one_out import leave_one_out
 from meta_core.meta_step import meta_gradient
