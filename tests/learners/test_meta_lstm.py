@@ -14,8 +14,8 @@ from meta_core.learner import AdaptOptions
 from meta_core.learners.meta_lstm import MetaLSTM
 from meta_core.meta_step import vmaps_tasks
 from tests.learners import plain_meta_lstm
+from tests.learners.gradients import SIDE, assert_same, episode, gradients, loss_of, slope_along
 from tests.learners.plain_maml import Net
-from tests.learners.test_gradient_learners import SIDE, assert_same, episode, gradients, loss_of, slope_along
 
 HIDDEN, STEPS = 3, 3
 
