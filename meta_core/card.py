@@ -342,10 +342,11 @@ def _origin(card: Card) -> str:
 
 def _training(training: Training) -> list[str]:
     if not training.steps:
+        error, accuracy = training.validation_error, training.validation_accuracy
+        score = f"a squared error of {error:.4f}" if accuracy is None else f"{accuracy:.2f} %"
         return [
             f"Not meta-trained: the random weights that recipe `{training.recipe}` draws from seed {training.seed}.",
-            f"On validation episodes of {training.data} ({training.data_licence} licence) they come to "
-            f"{training.validation_accuracy:.2f} %.",
+            f"On validation episodes of {training.data} ({training.data_licence} licence) they come to {score}.",
         ]
     setting = {None: "", "short": ", the short setting,", "full": ", the paper's setting,"}[training.setting]
     return [

@@ -212,6 +212,7 @@ def _episodes(pictures: Pictures, plan: EpisodePlan) -> Iterator[tuple[Tensor, T
 
 def _description(card: Card, name: str, reduced: Reduced, measured: list[Accuracy]) -> dict[str, Any]:
     """What the card says of the model it was made of, but for what is measured anew."""
-    kept = card.model_dump(exclude={"name", "precision", "reduced", "accuracy", "features", "state_bytes", "adapt"})
+    anew = {"name", "precision", "reduced", "accuracy", "features", "state_bytes", "most_ways", "adapt"}
+    kept = card.model_dump(exclude=anew)
     del kept["files"], kept["format"]
     return kept | {"name": name, "precision": "int8", "reduced": reduced, "accuracy": measured}

@@ -42,7 +42,7 @@ def test_a_shipped_recipe_describes_what_can_be_built(name: str) -> None:
         if recipe.data is not None:
             tasks = OPTIONS.get(recipe.tasks.name, PictureTaskOptions).model_validate(recipe.tasks.options)
             most = max(getattr(tasks, "ways", (0, 0))[1], recipe.validation.ways, *recipe.test.ways)
-            assert most <= (learner.most_ways or 60)
+            assert most <= (learner.most_ways or most)
 
 
 def test_a_recipe_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
