@@ -93,7 +93,8 @@ def _ray_of_its_own() -> Iterator[None]:
             with contextlib.ExitStack() as stack:
                 stack.callback(psutil.wait_procs, started, timeout=_LAST_WORDS_SECONDS)
                 stack.callback(ray.shutdown)
-                serve.shutdown()
+                stack.callback(serve.shutdown)
+                serve.delete(NAME)  # what is in flight is finished before `shutdown` takes the proxies away
 
 
 def _end(*_: object) -> None:

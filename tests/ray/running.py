@@ -49,10 +49,11 @@ def running_on_ray(
         service = Service(process, f"http://127.0.0.1:{port}", log)
         try:
             wait_for_replicas(service)
+            family = set(_family(process))
             yield service
-            family = psutil.Process(process.pid).children(recursive=True)
+            family.update(_family(process))  # those that were replaced, and those that replaced them
             assert service.stop() == 0, log.read_text()[-3000:]
-            _, alive = psutil.wait_procs(family, timeout=20)
+            _, alive = psutil.wait_procs(list(family), timeout=20)
             assert not alive, alive
             left = [file.name for file in Path(temporary).iterdir()]
             assert not [name for name in left if "ray" in name], left
@@ -63,7 +64,7 @@ def running_on_ray(
 def replicas(service: Service) -> list[psutil.Process]:
     """The replicas' processes."""
     found = []
-    for child in psutil.Process(service.process.pid).children(recursive=True):
+    for child in _family(service.process):
         with contextlib.suppress(psutil.NoSuchProcess):
             if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::ServeReplica:kshot"):
                 found.append(child)
@@ -79,11 +80,17 @@ def wait_for_replicas(service: Service, *, seconds: float = 200) -> None:
         time.sleep(0.5)
 
 
+def _family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """What it started; nothing where a test has ended it already."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """After a failure: whatever is still there."""
     if process.poll() is None:
-        family = psutil.Process(process.pid).children(recursive=True)
-        for each in (*family, process):
+        for each in (*_family(process), process):
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         process.wait(timeout=30)

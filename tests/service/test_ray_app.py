@@ -80,26 +80,66 @@ def test_options_that_do_not_fit_together_are_explained(options: list[str], told
     assert told in " ".join(re.sub(r"[│╭╮╰╯─]", " ", done.output).split())
 
 
-async def rays_own(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-    """A proxy as Ray's: an error of its own, or an answer, with the id that came added to it."""
-    if scope["type"] == "http":
-        (given,) = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        kind, status = (b"text/plain", 500) if scope["path"] == "/lost" else (b"application/json", 200)
-        headers = [(b"content-type", kind), (b"x-request-id", given)]
+class RaysOwn:
+    """A proxy as Ray's: an error of its own, none at all, or an answer, with the id that came added to it."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        if scope["type"] != "http" or scope["path"] == "/nothing":
+            return
+        if scope["path"] == "/raised":
+            raise RuntimeError("the replica died")
+        came = dict(scope["headers"])
+        self.keys.append(came.get(b"idempotency-key"))
+        status = int(scope["path"].strip("/"))
+        kind = b"text/plain" if status >= 400 else b"application/json"
+        headers = [(b"content-type", kind), (b"x-request-id", came[b"x-request-id"])]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"1"})
 
 
-def test_before_rays_proxy_a_lost_replica_is_a_problem_document() -> None:
-    with serving(Front(rays_own)) as url:
-        lost = httpx.get(f"{url}/lost", headers={"x-request-id": "mine"})
-        fine = httpx.get(f"{url}/fine", headers={"x-request-id": "two words"})
-    assert (lost.status_code, lost.json()["code"]) == (502, "replica_lost")
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/500", 502, "replica_lost"),
+        ("/408", 502, "replica_lost"),
+        ("/raised", 502, "replica_lost"),
+        ("/nothing", 502, "replica_lost"),
+        ("/503", 503, "not_ready"),
+        ("/404", 503, "not_ready"),
+    ],
+)
+def test_before_rays_proxy_an_error_of_rays_own_is_a_problem_document(path: str, status: int, code: str) -> None:
+    with serving(Front(RaysOwn())) as url:
+        lost = httpx.get(url + path, headers={"x-request-id": "mine"})
+    assert (lost.status_code, lost.json()["code"]) == (status, code)
     assert lost.headers.get_list("x-request-id") == [lost.json()["request_id"]] == ["mine"]
     assert lost.headers["content-type"] == "application/problem+json"
+    assert lost.headers.get("retry-after") == ("1" if status == 503 else None)
     assert Problem.model_validate(lost.json()).model_dump() == lost.json()
+
+
+def test_before_rays_proxy_an_answer_passes_under_the_id_that_the_service_would_give() -> None:
+    with serving(Front(RaysOwn())) as url:
+        fine = httpx.get(f"{url}/200", headers={"x-request-id": "two words"})
     assert fine.json() == 1
     assert fine.headers.get_list("x-request-id") != ["two words"]
+
+
+def test_a_creation_that_ray_may_send_twice_has_a_key_that_makes_it_one() -> None:
+    proxy = RaysOwn()
+    with serving(Front(proxy)) as url:
+        httpx.get(f"{url}/200")
+        httpx.post(f"{url}/200")
+        httpx.post(f"{url}/200")
+        httpx.post(f"{url}/200", headers={"idempotency-key": "mine"})
+    read, first, second, own = proxy.keys
+    assert (read, own) == (None, b"mine")
+    assert first is not None
+    assert first.startswith(b"ray-")
+    assert first != second
 
 
 def test_what_stands_before_rays_proxy_does_not_load_torch() -> None:
