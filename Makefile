@@ -136,6 +136,10 @@ bench-photos: install ## one stateless call with 35 photos, by stage
 bench-overload: install ## ten times the measured capacity, photos and small calls (four minutes)
 	$(BIN)/python -m benchmarks.overload $(ARGS)
 
+bench-replicas: install ## one process beside two and beside Ray Serve's (minutes; ARGS='--database-url postgresql+asyncpg://…')
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[ray]"
+	$(BIN)/python -m benchmarks.replicas $(ARGS)
+
 bench-large: install ## calls of others while a classifier of a thousand photos is created (a minute)
 	$(BIN)/python -m benchmarks.large_creation $(ARGS)
 

@@ -94,13 +94,23 @@ def _digits() -> tuple[Digits, Digits]:
 
 
 @contextlib.contextmanager
-def running_service(console: Console, **environment: str) -> Iterator[httpx.Client]:
+def running_service(console: Console, *, options: Sequence[str] = (), **environment: str) -> Iterator[httpx.Client]:
     """`kshot serve` as its own process on a free port, with a data folder that is deleted after."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="kshot-demo-") as folder:
-        command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", f"{folder}/data"]
+        command = [
+            sys.executable,
+            "-m",
+            "service",
+            "serve",
+            "--port",
+            str(port),
+            "--data-dir",
+            f"{folder}/data",
+            *options,
+        ]
         log = Path(folder) / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(  # noqa: S603 (our own interpreter)
@@ -114,7 +124,7 @@ def running_service(console: Console, **environment: str) -> Iterator[httpx.Clie
                 yield client
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=60)
 
 
 def _wait_until_ready(client: httpx.Client, server: "subprocess.Popen[bytes]", log: Path) -> None:
