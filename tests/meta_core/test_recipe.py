@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from meta_core.checkpoint import build_learner
 from meta_core.errors import InvalidRecipe
 from meta_core.recipe import Recipe, load_recipe, shipped_recipes
+from meta_core.tasks.all_classes import AllClassesOptions
 from meta_core.tasks.cactus import CactusOptions
 from meta_core.tasks.pictures import PictureTaskOptions
 from meta_core.tasks.umtra import UmtraOptions
 from tests.made_up import tiny_recipe
 
-OPTIONS = {"cactus": CactusOptions, "umtra": UmtraOptions}
+OPTIONS = {"all_classes": AllClassesOptions, "cactus": CactusOptions, "umtra": UmtraOptions}
 """Of task sources that are not `pictures`."""
 
 TOML = """
