@@ -1,12 +1,13 @@
 """Meta-regularized MAML (Yin, Tucker, Zhou, Levine & Finn 2020, "Meta-Learning without Memorization", section 4)."""
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from meta_core.bottleneck import Bottleneck, encode_through, first_spreads
 from meta_core.episode import Episode, State, SupportSet
 from meta_core.errors import InvalidSupportSet
 from meta_core.functional import check_support
@@ -18,26 +19,19 @@ from meta_core.rates import InnerRates, RatesKind
 WAYS = "ways"
 """Of a state: zeros, as many as the task has classes."""
 
-Bottleneck = Literal["weights", "activations"]
-
 
 class MRMAML(Learner):
     """MAML that is made to take from the examples what it could also learn by heart.
 
     The network is cut in two. Its last layers are adapted as in MAML, from a learned start. The encoder before them is
     the same for every task, which is where tasks could be learned by heart; in meta-training it is put through an
-    information bottleneck:
-
-    - of its `weights` (4.2): each task draws them from N(μ, σ²), both learned, and β KL(N(μ, σ²) ‖ N(0, 1)) is added
-      to the loss (eq. 5, Algorithm 1), so that a weight is precise only as far as that pays in many tasks;
-    - of its `activations` (4.1): what it makes of a query is z ~ N(μ(x), σ²), and β KL(N(μ(x), σ²) ‖ N(0, 1)) is added,
-      mean over the queries (eq. 4, Algorithm 2).
+    information bottleneck of its weights or its activations (`meta_core.bottleneck`; Algorithms 1 and 2), and β times
+    what gets through is added to the loss, so that a weight or a feature is precise only as far as that pays.
 
     Served, and whenever it is not in training, it encodes by the means.
 
-    Differs from the paper: with `activations` σ is one learned number, where there the encoder gives a number for each
-    feature and input, and the examples' activations are noisy as the queries' are; a task of fewer classes than outputs
-    is answered by the first of them; every class weighs the same in the inner loss; rates can be learned.
+    Differs from the paper as `meta_core.bottleneck` does; a task of fewer classes than outputs is answered by the first
+    of them; every class weighs the same in the inner loss; rates can be learned.
 
     Args:
         backbone: a sequence of layers, (N, *input) → (N, outputs).
@@ -72,9 +66,7 @@ class MRMAML(Learner):
         super().__init__(backbone=backbone)
         self.steps, self.objective, self.beta, self.bottleneck = steps, objective, beta, bottleneck
         self._cut = _cut(self._layers(), adapted)
-        noisy = [tuple(weight.shape) for weight in self.encoder.parameters()] if bottleneck == "weights" else [()]
-        log_noise = float(torch.tensor(noise).log())
-        self.log_spreads = nn.ParameterList(torch.full(shape, log_noise) for shape in noisy)
+        self.log_spreads = first_spreads(bottleneck, self.encoder, noise=noise)
         shapes = {name: tuple(weight.shape) for name, weight in self.head.named_parameters()}
         self.rates = InnerRates(shapes, dict.fromkeys(shapes, rate), steps=steps, kind=rates)
 
@@ -108,27 +100,10 @@ class MRMAML(Learner):
 
     def meta_loss(self, episode: Episode, *, generator: torch.Generator, progress: float) -> Tensor:  # noqa: ARG002
         """The queries' loss after adaptation behind the noise, and β times what got through it, nats."""
-        through = self._noisy_weights if self.bottleneck == "weights" else self._noisy_activations
-        inputs = torch.cat([episode.support.inputs, episode.query.inputs])
-        features, nats = through(inputs, len(episode.support.inputs), generator)
-        support, query = features.tensor_split([len(episode.support.inputs)])
-        fast = self._adapted(episode.support._replace(inputs=support), options=AdaptOptions(), second_order=True)
-        outputs = self._outputs(fast, query, ways=episode.query.targets.shape[1])
+        encoded, nats = encode_through(self.bottleneck, self.encoder, self.log_spreads, episode, generator=generator)
+        fast = self._adapted(encoded.support, options=AdaptOptions(), second_order=True)
+        outputs = self._outputs(fast, encoded.query.inputs, ways=episode.query.targets.shape[1])
         return query_loss(self.objective, outputs, episode.query.targets) + self.beta * nats
-
-    def _noisy_weights(self, inputs: Tensor, shown: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Features by weights drawn for this task, and the KL of all weights → ()."""
-        encoder, drawn, nats = self.encoder, {}, inputs.new_zeros(())
-        for (name, mean), log_spread in zip(encoder.named_parameters(), self.log_spreads, strict=True):
-            drawn[name] = _draw(mean, log_spread, generator)
-            nats = nats + _divergence(mean, log_spread).sum()
-        return functional_call(encoder, drawn, (inputs,)), nats
-
-    def _noisy_activations(self, inputs: Tensor, shown: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Features drawn anew, and the KL of a query's, mean over those after the first `shown` → ()."""
-        means, log_spread = self.encoder(inputs), self.log_spreads[0]
-        nats = _divergence(means[shown:], log_spread).flatten(1).sum(1).mean()
-        return _draw(means, log_spread, generator), nats
 
     def _adapted(self, support: SupportSet, *, options: AdaptOptions, second_order: bool) -> Weights:
         weights: Weights = dict(self.head.named_parameters())
@@ -182,14 +157,3 @@ def _cut(layers: list[nn.Module], adapted: int) -> int:
     """Where the layers that are adapted begin: with the `adapted`-th from the last that has weights."""
     weighty = [place for place, layer in enumerate(layers) if next(layer.parameters(), None) is not None]
     return weighty[-min(adapted, len(weighty))] if weighty else 0
-
-
-def _draw(mean: Tensor, log_spread: Tensor, generator: torch.Generator) -> Tensor:
-    """One sample of N(μ, σ²), differentiable in both."""
-    noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype).to(mean.device)
-    return mean + log_spread.exp() * noise
-
-
-def _divergence(mean: Tensor, log_spread: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) of each number, nats: (μ² + σ² − 1) / 2 − log σ."""
-    return (mean.square() + (2 * log_spread).exp() - 1) / 2 - log_spread
