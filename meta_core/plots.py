@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from meta_core.batching import adapt_many
+from meta_core.batching import adapt_many, encode_episode
 from meta_core.episode import TaskSource, tasks_of
 from meta_core.errors import MissingExtra
 from meta_core.learner import AdaptOptions, Learner
@@ -179,7 +179,13 @@ def accuracy_against_shots(points: Sequence[Point], *, dark: bool = False) -> by
 
 @torch.no_grad()
 def adapted_curves(
-    learner: Learner, source: TaskSource, spec: VectorSpec, *, steps: Sequence[int], seed: int = 3, dark: bool = False
+    learner: Learner,
+    source: TaskSource,
+    spec: VectorSpec,
+    *,
+    steps: Sequence[int | None],
+    seed: int = 3,
+    dark: bool = False,
 ) -> bytes:
     """What a regression of one number on one answers before the first step of adaptation and after some (Finn et al.
     2017, figure 2), beside the truth and the examples, for two tasks.
@@ -188,7 +194,7 @@ def adapted_curves(
         learner: in `eval` mode.
         source: of tasks with enough queries to draw a line through.
         spec: of the learner's input.
-        steps: of adaptation, a line each.
+        steps: of adaptation, a line each; None for one that has no steps.
         seed: of the tasks.
         dark: for a dark page.
 
@@ -200,14 +206,16 @@ def adapted_curves(
     with _drawn(size=(9.0, 3.6), dark=dark) as (figure, whole):
         whole.remove()
         panels = figure.subplots(1, 2, sharey=True)
-        for axes, task in zip(panels, tasks_of(episode), strict=True):
+        encoded = tasks_of(encode_episode(learner, episode))
+        for axes, task, (support, query) in zip(panels, tasks_of(episode), encoded, strict=True):
             order = task.query.inputs[:, 0].argsort()
             x, y = (std * task.query.inputs[order, 0] + mean).numpy(), task.query.targets[order, 0].numpy()
             axes.plot(x, y, color="tab:red", linewidth=2.5, alpha=0.6, label="the wave")
             for count, style in zip(steps, (":", "--", "-"), strict=False):
-                (state,) = adapt_many(learner, [task.support], options=AdaptOptions(steps=count))
-                answer = learner.predict(state, task.query.inputs[order])[:, 0].numpy()
-                axes.plot(x, answer, style, color="tab:blue", label=f"after {count} step{'s' * (count != 1)}")
+                (state,) = adapt_many(learner, [support], options=AdaptOptions(steps=count))
+                answer = learner.predict(state, query.inputs[order])[:, 0].numpy()
+                label = "the answer" if count is None else f"after {count} step{'s' * (count != 1)}"
+                axes.plot(x, answer, style, color="tab:blue", label=label)
             shown = (std * task.support.inputs[:, 0] + mean).numpy(), task.support.targets[:, 0].numpy()
             axes.scatter(*shown, marker="^", color="tab:purple", zorder=3, label=f"its {len(shown[0])} examples")
             axes.set(xlabel="input")

@@ -21,6 +21,7 @@ PartName = Literal["training", "validation", "test"]
 """Parts of what a source can generate, which share nothing that a learner could know by heart."""
 
 _BATCH = 50
+_STEPS = (0, 1, 10)
 
 
 def generated(tasks: Part, spec: AnySpec, part: PartName, **changes: Any) -> TaskSource:
@@ -37,6 +38,11 @@ def generated(tasks: Part, spec: AnySpec, part: PartName, **changes: Any) -> Tas
     """
     source: TaskSource = TASKS.build(tasks.name, spec=spec, part=part, **(tasks.options | changes))
     return source
+
+
+def telling_steps(learner: Learner) -> list[int | None]:
+    """Before adaptation, after one step and after many, or None alone for a learner that takes no steps."""
+    return [*_STEPS] if "steps" in learner.limits else [None]
 
 
 def measured_errors(

@@ -15,12 +15,10 @@ from meta_core.plots import adapted_curves, training_curve
 from meta_core.processes import Team, check_devices, launch
 from meta_core.progress import episodes_bar
 from meta_core.recipe import Recipe
-from meta_core.regression import generated, measured_errors
+from meta_core.regression import generated, measured_errors, telling_steps
 from meta_core.starting import start
 from meta_core.train import best_learner, describe, go_on
 from meta_core.vectors import VectorSpec
-
-_CURVE_STEPS = (0, 1, 10)
 
 
 def train_regression(
@@ -78,7 +76,7 @@ def _train(recipe: Recipe, team: Team, device: str, *, out: Path, resume: bool, 
     extra = {"curve.png": training_curve(run.looks, title=recipe.name, regression=True)}
     if isinstance(recipe.input, VectorSpec) and recipe.input.numbers == 1:
         drawn = generated(recipe.tasks, recipe.input, "test", shots=(recipe.test.shots[0],) * 2, queries=200)
-        extra["adapted.png"] = adapted_curves(learner, drawn, recipe.input, steps=_CURVE_STEPS)
+        extra["adapted.png"] = adapted_curves(learner, drawn, recipe.input, steps=telling_steps(learner))
     checkpoint.save(out, learner, description=described | measured, extra=extra)
 
 

@@ -132,15 +132,15 @@ def _regression(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Errors before adaptation and after 1 and 10 steps, unless the options say after how many."""
+    """Errors before adaptation and after 1 and 10 steps, where it takes any and the options do not say how many."""
     from meta_core.asking import evaluation_workers
     from meta_core.progress import episodes_bar
-    from meta_core.regression import measured_errors
+    from meta_core.regression import measured_errors, telling_steps
 
     if model.card.tasks is None:
         raise ValueError(f"the card of {model.card.name} does not say which tasks it was trained on")
     model.learner.check_options(options)
-    counts: list[int | None] = [0, 1, 10] if options.steps is None else [options.steps]
+    counts = telling_steps(model.learner) if options.steps is None else [options.steps]
     asked = shots or sorted({row.shots for row in model.card.errors}) or [5, 10]
     with (
         evaluation_workers(model.learner) as workers,

@@ -81,6 +81,25 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained: Path, tmp_path: 
     assert not torch.equal(load(trained).learner.backbone[0].weight, state["best"]["backbone.0.weight"])  # type: ignore[index]
 
 
+def three_steps(learner: str) -> Recipe:
+    """Of a learner that encodes."""
+    return tiny(
+        learner={"name": learner, "options": {"objective": "squared_error"}},
+        optimizer={"rate": 0.001, "steps": 3, "tasks_per_step": 2},
+        validation={"every": 3, "episodes": 5, "shots": 10, "queries": 20},
+        test={"shots": [5], "queries": 20, "episodes": 5},
+    )
+
+
+@pytest.mark.parametrize("name", ["cnp", "mr_cnp", "mr_maml"])
+def test_a_learner_that_encodes_is_trained_measured_and_drawn(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "waves"
+    train_regression(three_steps(name), out=out, device="cpu")
+    (row,) = load(out).card.errors
+    assert (row.shots, row.steps) == (5, None)
+    assert (out / "adapted.png").stat().st_size > 0
+
+
 def test_the_error_is_the_mean_over_queries_of_the_square(trained: Path) -> None:
     model = load(trained)
     episode = generated(tiny().tasks, model.card.input, "test").sample(2, torch.Generator().manual_seed(1))
@@ -101,7 +120,7 @@ def test_a_recipe_of_generated_tasks_is_a_regression_and_needs_no_data(trained: 
         _ = load(trained).card.pictures
 
 
-@pytest.mark.parametrize("name", ["sinusoid-maml", "pose-maml", "pose-mr-maml"])
+@pytest.mark.parametrize("name", ["sinusoid-maml", "pose-maml", "pose-mr-maml", "pose-cnp", "pose-mr-cnp"])
 def test_a_shipped_recipe_s_tasks_can_be_drawn(name: str) -> None:
     recipe = load_recipe(name)
     episode = generated(Part.model_validate(recipe.tasks), recipe.input, "training").sample(2, torch.Generator())

@@ -12,7 +12,7 @@ from meta_core.card import Part
 from meta_core.train_regression import train_regression
 from service.cli import app
 from tests.made_up import SPEC, write_model, write_npz
-from tests.meta_core.test_train_regression import tiny
+from tests.meta_core.test_train_regression import three_steps, tiny
 
 
 def kshot(*arguments: str) -> Result:
@@ -38,6 +38,15 @@ def test_a_regression_is_measured_before_and_after_its_steps(waves: Path) -> Non
     table = kshot("evaluate", str(waves), "--episodes", "10", "--steps", "2")
     assert table.exit_code == 0
     assert "squared error" in table.stdout
+
+
+def test_a_regression_that_takes_no_steps_is_measured_as_it_is(tmp_path: Path) -> None:
+    train_regression(three_steps("mr_cnp"), out=tmp_path / "waves", device="cpu")
+    (row,) = json.loads(kshot("evaluate", str(tmp_path / "waves"), "--episodes", "5", "--json").stdout)
+    assert (row["shots"], row["steps"]) == (5, None)
+    refused = kshot("evaluate", str(tmp_path / "waves"), "--steps", "2")
+    assert refused.exit_code != 0
+    assert "no adaptation option 'steps'" in refused.stderr
 
 
 def test_a_regression_needs_no_data_and_pictures_do(waves: Path, pictures: Path, tmp_path: Path) -> None:
