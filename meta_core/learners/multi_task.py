@@ -16,10 +16,10 @@ from meta_core.objectives import cross_entropy
 class MultiTask(Learner):
     """A plain classifier of all classes that training has, whose last layer gives way to one for the task at hand.
 
-    The reference point that meta-learning is compared with (Caruana 1997, "Multitask Learning", hard parameter sharing:
-    every task of the training classes is answered by the same trunk and by rows of the same head); as "pre-trained
-    network" in Chen et al. 2019 ("A Closer Look at Few-shot Classification", Baseline), which leaves the trunk as it
-    is in a new task, where here all of it is fine-tuned.
+    The reference point that meta-learning is compared with: hard parameter sharing (Caruana 1997, "Multitask
+    Learning"), in which any task of the training classes is answered by one trunk and by its classes' rows of one head.
+    Differs from "Baseline" of Chen et al. 2019 ("A Closer Look at Few-shot Classification"), which leaves the trunk as
+    it is in a new task: here all of it is fine-tuned.
 
     Training never adapts: the head for all classes is a part of the learner, and of its checkpoint, but of no state.
 
