@@ -1,10 +1,12 @@
 """Inner learning rates that are learned with the weights."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+
+from meta_core.errors import InvalidRecipe
 
 RatesKind = Literal["fixed", "layer_step", "weight"]
 
@@ -19,12 +21,17 @@ class InnerRates(nn.Module):
         kind: `fixed`, one number for ever (Finn et al. 2017); `layer_step`, one learned for each tensor and step
             (Antoniou et al. 2019, 4.5); `weight`, one learned for each single weight, the same in all steps
             (Li et al. 2017, Meta-SGD, eq. 2).
+
+    Raises:
+        InvalidRecipe: another kind.
     """
 
     def __init__(
         self, shapes: dict[str, tuple[int, ...]], initial: dict[str, float], *, steps: int, kind: RatesKind
     ) -> None:
         super().__init__()
+        if kind not in get_args(RatesKind):  # recipes are text
+            raise InvalidRecipe(f"rates = {kind!r} is not known; expected one of {', '.join(get_args(RatesKind))}")
         self._names: Sequence[str] = list(shapes)
         self._kind = kind
         if kind == "weight":

@@ -41,3 +41,8 @@ def test_a_factor_multiplies_them_all(kind: RatesKind) -> None:
     plain, doubled = made(kind).at(1), made(kind).at(1, factor=2)
     for name, rate in plain.items():
         torch.testing.assert_close(doubled[name], 2 * rate)
+
+
+def test_a_kind_of_rates_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(InvalidRecipe, match=r"'layer' is not known; expected one of fixed, layer_step, weight"):
+        InnerRates({"w": (1,)}, {"w": 0.1}, steps=1, kind="layer")  # type: ignore[arg-type]
