@@ -94,7 +94,8 @@ def _trained(card: Card) -> str:
     if card.training is None:
         return "not meta-trained"
     tasks = card.training.steps * card.training.tasks_per_step
-    return f"{card.training.steps:,} steps, {tasks:,} tasks"
+    setting = "the paper's setting" if card.training.setting == "full" else "short setting"
+    return f"{card.training.steps:,} steps, {tasks:,} tasks; {setting}"
 
 
 if __name__ == "__main__":
