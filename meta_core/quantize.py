@@ -64,8 +64,7 @@ def quantize(folder: Path, out: Path, *, data: Path, split: str | None = None, s
         encoder = Path(draft) / checkpoint.ENCODER
         say(f"taking the ranges of {exact.card.name}'s layers from {len(seen)} pictures")
         _write(folder / checkpoint.ENCODER, encoder, seen, exact.card.pictures)
-        learner = checkpoint.around(encoder, exact.card.learner, exact.card.input)
-        learner.load_state_dict(_without_backbone(exact.learner))
+        learner = _around(encoder, exact)
         reduced, measured = _compared(exact, learner.eval(), others, seen=len(seen), seed=seed)
         description = _description(exact.card, out.name, reduced, measured)
         card = checkpoint.save(out, learner, description=description, encoder=encoder)
@@ -73,6 +72,23 @@ def quantize(folder: Path, out: Path, *, data: Path, split: str | None = None, s
     card = card.model_copy(update={"state_bytes": exact.card.state_bytes})
     checkpoint.rewrite_card(out, card)
     return card
+
+
+def _around(encoder: Path, exact: checkpoint.Model) -> Learner:
+    """The same learner, its backbone the graph.
+
+    Raises:
+        InvalidOptions: it has to do with its backbone's own weights, which a graph has none of.
+    """
+    try:
+        learner = checkpoint.around(encoder, exact.card.learner, exact.card.input)
+        learner.load_state_dict(_without_backbone(exact.learner))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InvalidOptions(
+            f"{exact.card.name} is a {exact.card.learner.name}, which needs the weights of its network and not only "
+            "what it makes of pictures: it cannot be had in 8-bit integers"
+        ) from error
+    return learner
 
 
 def _sampled(pictures: Pictures, seed: int) -> tuple[Tensor, Pictures]:

@@ -41,8 +41,10 @@ def generated(tasks: Part, spec: AnySpec, part: PartName, **changes: Any) -> Tas
 
 
 def telling_steps(learner: Learner) -> list[int | None]:
-    """Before adaptation, after one step and after many, or None alone for a learner that takes no steps."""
-    return [*_STEPS] if "steps" in learner.limits else [None]
+    """No step, one, as many as in training, and ten; or None alone for a learner that takes no steps."""
+    if "steps" not in learner.limits:
+        return [None]
+    return sorted({*_STEPS, int(getattr(learner, "steps", _STEPS[-1]))})
 
 
 def measured_errors(

@@ -69,7 +69,7 @@ def evaluate(
 
         kshot evaluate models/omniglot-maml --data omniglot_28_u8.npz --ways 5 --shots 1 --steps 0
 
-    A regression's squared error, before adaptation and after 1 and 10 steps; it generates its tasks:
+    A regression's squared error, before adaptation, after 1 step, those of training, and 10; it generates its tasks:
 
         kshot evaluate models/sinusoid-maml --shots 5 10
     """
@@ -132,7 +132,7 @@ def _regression(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Errors before adaptation and after 1 and 10 steps, where it takes any and the options do not say how many."""
+    """Errors before adaptation, after 1 step, those of training, and 10, where it takes any and the options do not say how many."""
     from meta_core.asking import evaluation_workers
     from meta_core.progress import episodes_bar
     from meta_core.regression import measured_errors, telling_steps

@@ -36,7 +36,7 @@ def test_a_row_has_ours_beside_the_paper_and_what_training_took(tmp_path: Path) 
     assert row is not None
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1:6] == [
-        "3,000 steps, 12,000 tasks",
+        "3,000 steps, 12,000 tasks; short setting",
         "91.50 ± 0.25 (1,000 episodes)",
         "97.25 ± 0.25 (1,000 episodes)",
         "83.80",

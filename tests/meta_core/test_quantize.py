@@ -101,3 +101,18 @@ def test_what_cannot_be_quantized_is_refused_and_nothing_is_left(folder: Path, d
     with pytest.raises(InvalidDataset):
         quantize(folder / "exact", folder / "again", data=few)
     assert not (folder / "again").exists()
+
+
+@pytest.mark.parametrize("name", ["mr_cnp", "mr_maml"])
+def test_a_learner_that_needs_its_networks_weights_is_refused_with_the_reason(
+    name: str, folder: Path, data: Path
+) -> None:
+    write_model(folder / name, small_learner(name, shape=SPEC.shape))
+    found = read_card(folder / name)
+    outputs = {"outputs": 5} if name == "mr_maml" else {}
+    backbone = found.backbone.model_copy(update={"options": {"width": 8, "norm": "batch", **outputs}})
+    learner = found.learner.model_copy(update={"name": name})
+    rewrite_card(folder / name, found.model_copy(update={"learner": learner, "backbone": backbone}))
+    with pytest.raises(InvalidOptions, match=f"is a {name}, which needs the weights of its network"):
+        quantize(folder / name, folder / "again", data=data)
+    assert not (folder / "again").exists()

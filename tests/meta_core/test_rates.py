@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from meta_core.errors import InvalidRecipe
 from meta_core.rates import InnerRates, RatesKind
 
 SHAPES: dict[str, tuple[int, ...]] = {"conv.weight": (4, 1, 3, 3), "head.bias": ()}
