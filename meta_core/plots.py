@@ -1,6 +1,7 @@
 """Pictures where people would rather look than read; each as PNG, for a light page or a dark one."""
 
 import io
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -211,7 +212,8 @@ def adapted_curves(
             order = task.query.inputs[:, 0].argsort()
             x, y = (std * task.query.inputs[order, 0] + mean).numpy(), task.query.targets[order, 0].numpy()
             axes.plot(x, y, color="tab:red", linewidth=2.5, alpha=0.6, label="the wave")
-            for count, style in zip(steps, (":", "--", "-"), strict=False):
+            styles = [*itertools.islice(itertools.cycle((":", "--", "-.")), len(steps) - 1), "-"]
+            for count, style in zip(steps, styles, strict=True):
                 (state,) = adapt_many(learner, [support], options=AdaptOptions(steps=count))
                 answer = learner.predict(state, query.inputs[order])[:, 0].numpy()
                 label = "the answer" if count is None else f"after {count} step{'s' * (count != 1)}"

@@ -132,7 +132,7 @@ def _regression(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Errors before adaptation, after 1 step, those of training, and 10, where it takes any and the options do not say how many."""
+    """Errors after as many steps as tell most, where it takes any and the options do not say how many."""
     from meta_core.asking import evaluation_workers
     from meta_core.progress import episodes_bar
     from meta_core.regression import measured_errors, telling_steps
