@@ -118,8 +118,8 @@ train-gpu: $(INSTALLED) ## the full-length recipes on a GPU, in as many sittings
 train-omniglot: install ## train the shipped model again (an hour or more on two cores)
 	$(BIN)/kshot train omniglot-protonet --data $(or $(DATA),omniglot) --out runs/omniglot-protonet --resume
 
-lectures-table: install ## the table of docs/results.md for the lectures' learners, out of saved runs (RUNS=folder)
-	$(BIN)/python -m benchmarks.lectures_table $(or $(RUNS),runs) models --write
+lectures-table: install ## the table of docs/results.md for the lectures' learners, out of the cards of saved runs (RUNS=folder)
+	$(BIN)/python -m benchmarks.lectures_table $(or $(RUNS),benchmarks/runs) models --write
 
 bench-growth: install ## what a call costs by examples, queries, classifiers, tenants, models, clients (four minutes)
 	$(BIN)/python -m benchmarks.growth $(ARGS)

@@ -91,11 +91,11 @@ def _figure(rows: list[Accuracy], shots: int) -> str | None:
 
 
 def _trained(card: Card) -> str:
-    if card.training is None:
+    if card.training is None or not card.training.steps:
         return "not meta-trained"
     tasks = card.training.steps * card.training.tasks_per_step
-    setting = "the paper's setting" if card.training.setting == "full" else "short setting"
-    return f"{card.training.steps:,} steps, {tasks:,} tasks; {setting}"
+    setting = {None: "", "short": "; the short setting", "full": "; the paper's setting"}[card.training.setting]
+    return f"{card.training.steps:,} steps, {tasks:,} tasks{setting}"
 
 
 if __name__ == "__main__":
