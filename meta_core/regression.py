@@ -44,7 +44,7 @@ def telling_steps(learner: Learner) -> list[int | None]:
     """No step, one, as many as in training, and ten; or None alone for a learner that takes no steps."""
     if "steps" not in learner.limits:
         return [None]
-    return sorted({*_STEPS, int(getattr(learner, "steps", _STEPS[-1]))})
+    return [*sorted({*_STEPS, int(getattr(learner, "steps", _STEPS[-1]))})]
 
 
 def measured_errors(

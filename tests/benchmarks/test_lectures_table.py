@@ -25,7 +25,9 @@ def measured(folder: Path, *, recipe: str, **changes: Any) -> None:
         )
         for shots, episodes, figure in ((1, 1000, 91.5), (1, 50, 12.0), (5, 1000, 97.25))
     ]
-    training = card.training.model_copy(update={"recipe": recipe, "steps": 3000, "tasks_per_step": 4, "setting": "short"})
+    training = card.training.model_copy(
+        update={"recipe": recipe, "steps": 3000, "tasks_per_step": 4, "setting": "short"}
+    )
     rewrite_card(folder, card.model_copy(update={"accuracy": rows, "training": training}))
 
 
