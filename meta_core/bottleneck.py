@@ -9,12 +9,14 @@ from torch.func import functional_call
 
 from meta_core.episode import Episode
 
-Bottleneck: TypeAlias = Literal["weights", "activations"]
-"""Of the encoder's weights (4.2), or of what it makes of its inputs (4.1)."""
+Bottleneck: TypeAlias = Literal["weights", "activations", "none"]
+"""Of the encoder's weights (4.2), of what it makes of its inputs (4.1), or none at all, to compare with."""
 
 
 def first_spreads(bottleneck: Bottleneck, encoder: nn.Module, *, noise: float) -> nn.ParameterList:
-    """log σ to begin training with, σ being `noise`: one for each weight, or a single one for all activations."""
+    """log σ to begin training with, σ being `noise`: one for each weight, a single one for all activations, or none."""
+    if bottleneck == "none":
+        return nn.ParameterList()
     shapes = [tuple(weight.shape) for weight in encoder.parameters()] if bottleneck == "weights" else [()]
     return nn.ParameterList(torch.full(shape, math.log(noise)) for shape in shapes)
 
@@ -33,6 +35,7 @@ def encode_through(
       of them (eq. 5).
     - `activations`: z ~ N(μ(x), σ²) for each example and query; the nats are KL(N(μ(x), σ²) ‖ N(0, 1)), summed over a
       query's features, mean over the queries (eq. 4).
+    - `none`: no noise, and 0 nats.
 
     Differs from the paper: σ of the activations is one learned number, where there the encoder gives a number for each
     feature and input, and the examples' activations are noisy as the queries' are.
@@ -45,7 +48,9 @@ def encode_through(
         generator: of the noise.
     """
     shown, inputs = len(task.support.inputs), torch.cat([task.support.inputs, task.query.inputs])
-    if bottleneck == "weights":
+    if bottleneck == "none":
+        features, nats = encoder(inputs), inputs.new_zeros(())
+    elif bottleneck == "weights":
         features, nats = _by_drawn_weights(encoder, log_spreads, inputs, generator)
     else:
         means = encoder(inputs)

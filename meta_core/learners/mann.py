@@ -49,7 +49,7 @@ class MANN(Learner):
     """
 
     order_matters: ClassVar[bool] = True
-    steps_to_learn: ClassVar[int] = 100
+    steps_to_learn: ClassVar[int] = 80
 
     def __init__(
         self,

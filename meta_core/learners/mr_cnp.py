@@ -37,7 +37,7 @@ class MRCNP(Learner):
         objective: of meta-training.
     """
 
-    steps_to_learn: ClassVar[int] = 100
+    steps_to_learn: ClassVar[int] = 180
 
     def __init__(
         self,

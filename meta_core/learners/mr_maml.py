@@ -26,7 +26,8 @@ class MRMAML(Learner):
     The network is cut in two. Its last layers are adapted as in MAML, from a learned start. The encoder before them is
     the same for every task, which is where tasks could be learned by heart; in meta-training it is put through an
     information bottleneck of its weights or its activations (`meta_core.bottleneck`; Algorithms 1 and 2), and β times
-    what gets through is added to the loss, so that a weight or a feature is precise only as far as that pays.
+    what gets through is added to the loss, so that a weight or a feature is precise only as far as that pays. Without a
+    bottleneck (`none`) it is MAML of the last layers, the reference that differs in nothing else.
 
     Served, and whenever it is not in training, it encodes by the means.
 

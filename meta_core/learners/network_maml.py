@@ -42,7 +42,7 @@ class NetworkMAML(Learner):
     encodes: ClassVar[bool] = False
     fixed_ways: ClassVar[bool] = True
     network_answers: ClassVar[bool] = True
-    steps_to_learn: ClassVar[int] = 60
+    steps_to_learn: ClassVar[int] = 40
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 20), "rate": (0.01, 10)}
 
     def __init__(

@@ -34,7 +34,7 @@ class SNAIL(Learner):
     """
 
     order_matters: ClassVar[bool] = True
-    steps_to_learn: ClassVar[int] = 150
+    steps_to_learn: ClassVar[int] = 280
 
     def __init__(
         self, *, backbone: nn.Module, features: int, most_ways: int = 20, length: int = 26, filters: int = 32

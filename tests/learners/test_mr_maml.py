@@ -115,6 +115,19 @@ def test_each_task_draws_its_own_noise_from_the_generator_alone(bottleneck: str)
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_without_a_bottleneck_it_is_maml_of_the_last_layers() -> None:
+    """As with a bottleneck that lets everything through, and with nothing else to learn than MAML has."""
+    learner, tasks = made("none"), episode("cross_entropy")
+    open_wide = made("weights", beta=0.0, noise=1e-30)
+    open_wide.load_state_dict(learner.state_dict(), strict=False)
+    loss, expected = mean_loss(learner, tasks), mean_loss(open_wide, tasks)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    found, wide = gradients(learner, loss), gradients(open_wide, expected)
+    assert found.keys() == {name for name in wide if not name.startswith("log_spreads")}
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wide[name], rtol=1e-9, atol=1e-12)
+
+
 def test_it_is_served_without_noise_and_the_same_each_time() -> None:
     learner, task = made("weights", noise=100.0).eval(), next(tasks_of(episode("cross_entropy")))
     support = task.support._replace(inputs=learner.encode(task.support.inputs))
