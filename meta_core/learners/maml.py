@@ -52,7 +52,7 @@ class MAML(Learner):
 
     encodes: ClassVar[bool] = False
     loops_on_cpu = True
-    steps_to_learn: ClassVar[int] = 45
+    steps_to_learn: ClassVar[int] = 50
     limits: ClassVar[dict[str, tuple[float, float]]] = {"steps": (0, 20), "rate": (0.01, 10)}
 
     def __init__(
