@@ -33,7 +33,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_regression_is_measured_before_and_after_its_steps(waves: Path) -> None:
     rows = json.loads(kshot("evaluate", str(waves), "--shots", "5", "--episodes", "20", "--json").stdout)
-    assert [(row["shots"], row["steps"], row["episodes"]) for row in rows] == [(5, steps, 20) for steps in (0, 1, 2, 10)]
+    assert [row["steps"] for row in rows] == [0, 1, 2, 10]
+    assert {(row["shots"], row["episodes"]) for row in rows} == {(5, 20)}
     assert all(row["error"] > 0 and row["ci95"] > 0 for row in rows)
     table = kshot("evaluate", str(waves), "--episodes", "10", "--steps", "2")
     assert table.exit_code == 0
