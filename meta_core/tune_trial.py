@@ -56,13 +56,16 @@ class Bench:
         return validate(learner, workers, validation=self.validation, recipe=self.recipe)
 
     def affordable(self, seconds: float) -> int:
-        """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take."""
-        self.source(self.recipe)
+        """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take.
+
+        Where looking alone would take more than half of the time, trials are as long as if it took half.
+        """
         few, many = 3, 9
+        self._seconds(1)  # what is done once: tasks' sources, kernels that are chosen, memory that grows
         short, long = self._seconds(few), self._seconds(many)
         per_step = max((long - short) / (many - few), 1e-4)
         look = max(short - few * per_step, 0)
-        return min(self.recipe.optimizer.steps, max(LOOKS, int((seconds - LOOKS * look) / per_step)))
+        return min(self.recipe.optimizer.steps, max(LOOKS, int(max(seconds - LOOKS * look, seconds / 2) / per_step)))
 
     def _seconds(self, steps: int) -> float:
         began = time.monotonic()
