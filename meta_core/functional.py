@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from meta_core.episode import State, SupportSet
 from meta_core.errors import InvalidSupportSet
@@ -62,6 +62,12 @@ def _counts(support: SupportSet, objective: Objective, most_ways: int | None) ->
             "a model without such a bound"
         )
     return support.weights @ support.targets.to(support.weights.dtype)
+
+
+def outputs_of(network: nn.Module) -> int | None:
+    """Numbers that a network answers with: as many as its last layer has rows; None for one without weights."""
+    sizes = [len(weight) for weight in network.parameters()]
+    return sizes[-1] if sizes else None
 
 
 def class_means(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

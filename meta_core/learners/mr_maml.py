@@ -10,7 +10,7 @@ from torch.func import functional_call
 from meta_core.bottleneck import Bottleneck, encode_through, first_spreads
 from meta_core.episode import Episode, State, SupportSet
 from meta_core.errors import InvalidSupportSet
-from meta_core.functional import check_support
+from meta_core.functional import check_support, outputs_of
 from meta_core.inner_loop import Weights, descend, gradient, is_vmapped, support_loss
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.objectives import Objective, query_loss
@@ -66,6 +66,7 @@ class MRMAML(Learner):
     ) -> None:
         super().__init__(backbone=backbone)
         self.steps, self.objective, self.beta, self.bottleneck = steps, objective, beta, bottleneck
+        self.most_ways = outputs_of(backbone) if objective == "cross_entropy" else None
         self._cut = _cut(self._layers(), adapted)
         self.log_spreads = first_spreads(bottleneck, self.encoder, noise=noise)
         shapes = {name: tuple(weight.shape) for name, weight in self.head.named_parameters()}
@@ -89,7 +90,7 @@ class MRMAML(Learner):
     def adapt(self, support: SupportSet, *, options: AdaptOptions) -> State:
         """Features (S, *features) → the last layers' weights, and `ways` (C,)."""
         self.check_options(options)
-        check_support(support, objective=self.objective)
+        check_support(support, objective=self.objective, most_ways=self.most_ways)
         with torch.no_grad():
             fast = self._adapted(support, options=options, second_order=False)
         return {name: weight.detach().clone() for name, weight in fast.items()} | {WAYS: 0 * support.targets[0]}

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from meta_core.episode import Episode, State, SupportSet
 from meta_core.errors import InvalidSupportSet
-from meta_core.functional import check_support
+from meta_core.functional import check_support, outputs_of
 from meta_core.inner_loop import Weights, descend, gradient, is_vmapped, support_loss
 from meta_core.learner import AdaptOptions, Learner
 from meta_core.objectives import Objective, query_loss
@@ -56,6 +56,7 @@ class NetworkMAML(Learner):
     ) -> None:
         super().__init__(backbone=backbone)
         self.steps, self.objective = steps, objective
+        self.most_ways = outputs_of(backbone) if objective == "cross_entropy" else None
         self.loops_on_cpu = any(isinstance(layer, nn.modules.conv._ConvNd) for layer in backbone.modules())
         shapes = {name: tuple(weight.shape) for name, weight in backbone.named_parameters()}
         self.rates = InnerRates(shapes, dict.fromkeys(shapes, rate), steps=steps, kind=rates)
@@ -67,7 +68,7 @@ class NetworkMAML(Learner):
     def adapt(self, support: SupportSet, *, options: AdaptOptions) -> State:
         """Inputs (S, *input) → the network's weights, and `ways` (C,)."""
         self.check_options(options)
-        check_support(support, objective=self.objective)
+        check_support(support, objective=self.objective, most_ways=self.most_ways)
         with torch.no_grad():
             *_, fast = self.trajectory(support, options=options, second_order=False)
         return {name: weight.detach().clone() for name, weight in fast.items()} | {WAYS: 0 * support.targets[0]}

@@ -124,5 +124,5 @@ def test_more_classes_than_outputs_are_refused_and_fewer_taken() -> None:
         support = SupportSet(torch.randn(ways, 2), torch.eye(ways), torch.ones(ways))
         state = learner.adapt(support, options=AdaptOptions())
         assert learner.predict(state, torch.randn(4, 2)).shape == (4, ways)
-    with pytest.raises(InvalidSupportSet, match="4 classes came; this model answers with at most 3"):
+    with pytest.raises(InvalidSupportSet, match="4 classes came; this model tells at most 3 apart"):
         learner.adapt(SupportSet(torch.randn(4, 2), torch.eye(4), torch.ones(4)), options=AdaptOptions())

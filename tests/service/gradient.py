@@ -47,9 +47,12 @@ def write_maml(folder: Path, *, seed: int = 0) -> None:
     write_untrained(folder, Part(name="maml", options={"rate": 0.5}), norm="group", seed=seed)
 
 
-def write_untrained(folder: Path, learner: Part, *, norm: str = "batch", seed: int = 0) -> None:
-    """A checkpoint of any learner on a narrow Conv-4."""
-    backbone = Part(name="conv4", options={"width": 8, "norm": norm})
+def write_untrained(
+    folder: Path, learner: Part, *, norm: str = "batch", outputs: int | None = None, seed: int = 0
+) -> None:
+    """A checkpoint of any learner on a narrow Conv-4, which answers itself where it has outputs."""
+    answers = {} if outputs is None else {"outputs": outputs}
+    backbone = Part(name="conv4", options={"width": 8, "norm": norm, **answers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = checkpoint.build_learner(learner, backbone, SPEC)

@@ -1,4 +1,4 @@
-"""Models that read the examples with a network, over HTTP: what is particular to them is how many labels they take."""
+"""The lectures' learners over HTTP: what is particular to them is how many labels they take."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,18 +13,22 @@ from tests.service.gradient import write_untrained
 from tests.service.running import assert_same, b64, digits, examples, probabilities, serving, wait_until_answered
 
 MOST = 4
-BOUND = {"snail": {"filters": 8}, "mann": {"controller": 16, "rows": 12}}
-FREE = ("cnp", "meta_lstm")
+READERS = {"snail": {"filters": 8}, "mann": {"controller": 16, "rows": 12}}
+ANSWERING = ("network_maml", "mr_maml")
+BOUND = (*READERS, *ANSWERING)
+FREE = ("cnp", "mr_cnp", "contrastive", "multi_task", "meta_lstm")
 QUERIES = [b64(data) for _, data in digits(1, start=20, labels=(0, 1, 2))]
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("black-box")
-    for name, options in BOUND.items():
+    for name, options in READERS.items():
         write_untrained(folder / "models" / name, Part(name=name, options={"most_ways": MOST, **options}))
+    for name in ANSWERING:
+        write_untrained(folder / "models" / name, Part(name=name), norm="group", outputs=MOST)
     for name in FREE:
-        write_untrained(folder / "models" / name, Part(name=name), norm="batch" if name == "cnp" else "group")
+        write_untrained(folder / "models" / name, Part(name=name), norm="group" if name == "meta_lstm" else "batch")
     settings = Settings(
         models_dir=folder / "models", data_dir=folder / "data", device="cpu", threads=1, default_model="cnp"
     )
@@ -64,7 +68,7 @@ def test_more_labels_are_refused_with_the_number(client: httpx.Client, model: st
     refused(client.post("/v1/classify", json={**body(model, MOST + 3), "images": QUERIES}), came=MOST + 3)
 
 
-@pytest.mark.parametrize("model", BOUND)
+@pytest.mark.parametrize("model", [*READERS, "mr_maml"])  # network_maml keeps no examples to add to
 def test_a_label_too_many_leaves_the_classifier_as_it_was(client: httpx.Client, model: str) -> None:
     made = client.post("/v1/classifiers", json=body(model, MOST)).json()
     path = f"/v1/classifiers/{made['id']}"
