@@ -138,11 +138,12 @@ def test_every_panel_shows_something_and_an_alert_is_raised_once_the_service_is_
             wait_for(shown, seconds=45)
         except AssertionError:
             assert empty == set()
+        # A third of what is sent is refused; the rate of it takes some scrapes.
+        wait_for(lambda: prometheus.states().get("KshotShedding") == "pending")
     (instance,) = prometheus.get("label/instance/values")
     assert prometheus.values(f'kshot_ready{{instance="{instance}", job="kshot"}}') == [1]
-    states = wait_for(prometheus.states)
+    states = prometheus.states()
     assert states.keys() == alerts().keys()
-    # A third of what was sent was refused.
     assert {name: state for name, state in states.items() if state != "inactive"} == {"KshotShedding": "pending"}
     service.kill()
     wait_for(lambda: prometheus.states()["KshotDown"] == "pending")
