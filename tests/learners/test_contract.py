@@ -7,7 +7,7 @@ from tests.learners.laws import LAWS, Law, it_learns
 from tests.made_up import small_learner
 
 FEWER_STEPS = {"maml": 2, "fomaml": 2, "proto_maml": 2, "meta_sgd": 2}
-"""Inner steps that suffice to see that something is learned; the five of a default take each of them a minute."""
+"""Inner steps that suffice to see that something is learned; with the defaults these four take most of the time."""
 
 
 def law_name(law: Law) -> str:
