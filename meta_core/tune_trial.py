@@ -56,22 +56,32 @@ class Bench:
         return validate(learner, workers, validation=self.validation, recipe=self.recipe)
 
     def affordable(self, seconds: float) -> int:
-        """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take.
-
-        Where looking alone would take more than half of the time, trials are as long as if it took half.
-        """
+        """Steps that a trial may take to end within so many seconds, looks included, by what two short ones take."""
         few, many = 3, 9
         self._seconds(1)  # what is done once: tasks' sources, kernels that are chosen, memory that grows
         short, long = self._seconds(few), self._seconds(many)
         per_step = max((long - short) / (many - few), 1e-4)
         look = max(short - few * per_step, 0)
-        return min(self.recipe.optimizer.steps, max(LOOKS, int(max(seconds - LOOKS * look, seconds / 2) / per_step)))
+        return min(self.recipe.optimizer.steps, steps_within(seconds, per_step=per_step, look=look))
 
     def _seconds(self, steps: int) -> float:
         began = time.monotonic()
         for _ in self.looks(self.recipe, steps=steps, looks=1):
             pass
         return time.monotonic() - began
+
+
+def steps_within(seconds: float, *, per_step: float, look: float) -> int:
+    """Steps that fit beside a trial's looks, of which there is at least one for each look.
+
+    Where looking would take more than half of the time, as many as if it took half: the trial is then late, not blind.
+
+    Args:
+        seconds: for the whole trial.
+        per_step: seconds that a step takes.
+        look: seconds that one look takes.
+    """
+    return max(LOOKS, int(max(seconds - LOOKS * look, seconds / 2) / per_step))
 
 
 def _shortened(recipe: Recipe, steps: int) -> Recipe:

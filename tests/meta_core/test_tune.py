@@ -19,6 +19,7 @@ from meta_core.recipe import Recipe, load_recipe, shipped_recipes
 from meta_core.search_space import changed, changed_text, search_space
 from meta_core.tune import Tuned, tune
 from meta_core.tune_plot import tuning_picture
+from meta_core.tune_trial import LOOKS, steps_within
 from service.cli import app
 from tests.conftest import DATA
 from tests.made_up import tiny_recipe, write_npz
@@ -182,6 +183,15 @@ def test_a_setting_that_cannot_be_searched_is_refused_before_anything_runs(tuned
 def test_a_range_that_is_none_is_refused(searched: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         tiny_recipe(tune={"optimizer.rate": searched})
+
+
+def test_a_trial_is_as_long_as_its_time_less_its_looks() -> None:
+    steps = steps_within(60, per_step=0.01, look=1)
+    assert LOOKS * 1 + steps * 0.01 == pytest.approx(60, abs=0.01)
+    assert steps_within(4, per_step=0.01, look=1) == 200, (
+        "where its looks alone take too long, half of its time is for steps"
+    )
+    assert steps_within(1, per_step=10, look=0) == LOOKS, "a step for each look is the least"
 
 
 def test_a_recipes_text_keeps_comments_and_takes_what_it_did_not_say() -> None:
