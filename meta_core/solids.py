@@ -11,6 +11,8 @@ _REACH = 1.05
 """Half of a picture's side, in the solid's own length."""
 _LIGHT = torch.tensor([-0.45, -0.55, 0.7])
 _AMBIENT = 0.3
+_FLOOR = -0.35
+_BOXES = 4
 
 
 class Solid(NamedTuple):
@@ -29,16 +31,29 @@ class Solid(NamedTuple):
     greys: Tensor
 
 
-def random_solid(generator: torch.Generator) -> Solid:
-    """Four boxes on and beside each other, no two solids alike; how it stands is as random as the rest of it."""
+def random_solid(generator: torch.Generator, *, points: float = 0.0) -> Solid:
+    """A long body, a bright tower at its front, and four boxes on it that no other solid has.
+
+    All are of one kind, as cars are: where its front points in a picture can be seen of a solid never seen before.
+
+    Args:
+        generator: of its shape and greys.
+        points: where its front points before it is turned, radians counter-clockwise from the right.
+    """
 
     def between(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
-    halves = torch.cat([between(0.12, 0.4, 4, 2), between(0.1, 0.35, 4, 1)], 1)
-    spots = between(-0.5, 0.5, 4, 2)
-    heights = halves[:, 2:] - 0.4 + between(0, 0.4, 4, 1)
-    return Solid(torch.cat([spots, heights], 1), halves, between(0, math.pi, 4), between(0.35, 1, 4))
+    body = torch.cat([between(0.5, 0.7, 1), between(0.2, 0.35, 1), between(0.08, 0.14, 1)])
+    tower = torch.cat([between(0.08, 0.12, 2), between(0.28, 0.36, 1)])
+    boxes = torch.cat([between(0.08, 0.2, _BOXES, 2), between(0.05, 0.18, _BOXES, 1)], 1)
+    halves = torch.cat([body[None], tower[None], boxes])
+    along = torch.cat([torch.zeros(1), body[:1] - tower[:1], between(-0.6, 0.25, _BOXES)])
+    across = torch.cat([torch.zeros(2), between(-0.3, 0.3, _BOXES)])
+    up = _FLOOR + halves[:, 2] + torch.cat([torch.zeros(1), 2 * body[2].expand(1 + _BOXES)])
+    greys = torch.cat([between(0.2, 0.7, 1), between(0.9, 1, 1), between(0.15, 0.75, _BOXES)])
+    turns = torch.full((len(halves),), points)
+    return Solid(_turned(torch.stack([along, across, up], -1), turns), halves, turns, greys)
 
 
 def render(solid: Solid, angles: Tensor, *, side: int) -> Tensor:

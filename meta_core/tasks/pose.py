@@ -38,9 +38,10 @@ class PoseOptions(BaseModel):
 class Poses:
     """A `TaskSource`: a task is an object, its inputs are views, its targets the angles from how it canonically stands.
 
-    An object's canonical orientation is as random as the object, so that no picture tells the angle unless the object
-    is known: from training, by heart, or from the task's examples. A training object that is known by heart needs no
-    examples, and another one is answered wrongly.
+    Objects are of one kind: where an object points can be seen. How it canonically stands has nothing to do with its
+    looks, so that no picture tells the angle unless the object is known: from training, by heart, or from the task's
+    examples. A training object that is known by heart needs no examples, and another one is answered wrongly. Of n
+    objects one canonically points to somewhere in each n-th of the circle, so that few leave no gap.
 
     Differs from the paper: solids of our own, turned by at most a quarter circle either way and not by the whole of it,
     at whose end the target jumps; angles in radians, not tenths of a turn.
@@ -57,10 +58,12 @@ class Poses:
         count = options.objects if part == "training" else options.held_out
         generator = torch.Generator().manual_seed(3 * options.seed + _PARTS[part])
         most = math.radians(options.most_degrees)
+        points = 2 * math.pi * (torch.arange(count) + torch.rand(count, generator=generator)) / count
         views, angles = [], []
-        for _ in range(count):
+        for point in points.tolist():
             turns = most * (2 * torch.rand(options.views, generator=generator) - 1)
-            views.append((255 * render(random_solid(generator), turns, side=spec.height)).to(torch.uint8))
+            solid = random_solid(generator, points=point)
+            views.append((255 * render(solid, turns, side=spec.height)).to(torch.uint8))
             angles.append(turns)
         self.views = torch.stack(views)[:, :, None].to(device)  # (objects, views, 1, H, W)
         self.angles = torch.stack(angles)[..., None].to(device)  # (objects, views, 1)

@@ -62,8 +62,8 @@ def evaluate(
 
         kshot evaluate models/omniglot-protonet --data omniglot_28_u8.npz --ways 5 20 --shots 1 5
 
-    Beside it stands a memorization check: the first episodes are asked again with the examples' labels exchanged, and
-    exit code 1 says that the answers do not follow.
+    Beside it stands a memorization check: the first episodes are asked again with the examples' labels exchanged, a
+    regression's tasks of training with another task's examples, and exit code 1 says that the answers stay.
 
     See what adaptation adds: the same episodes before the first step and after the last.
 
@@ -134,7 +134,8 @@ def _regression(
 ) -> None:
     """Errors after as many steps as tell most, where it takes any and the options do not say how many."""
     from meta_core.asking import evaluation_workers
-    from meta_core.progress import episodes_bar
+    from meta_core.memorized_tasks import check_task_memorization
+    from meta_core.progress import episodes_bar, say
     from meta_core.regression import measured_errors, telling_steps
 
     if model.card.tasks is None:
@@ -159,7 +160,20 @@ def _regression(
             workers=workers,
             advance=bar.advance,
         )
+        check = check_task_memorization(
+            model.learner,
+            model.card.tasks,
+            model.card.input,
+            shots=max(asked),
+            queries=queries,
+            seed=seed,
+            options=options,
+            workers=workers,
+        )
     if as_json:
         print_json([row.model_dump() for row in rows])
     else:
         print_errors(f"{model.card.name} {model.card.version}", rows)
+    say(check.text)
+    if check.memorizes:
+        raise typer.Exit(1)

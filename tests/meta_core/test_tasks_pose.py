@@ -42,6 +42,16 @@ def test_what_is_nearer_hides_what_is_behind() -> None:
     assert torch.equal(seen[nearer > 0], nearer[nearer > 0])
 
 
+def test_a_solid_points_to_where_its_brightest_box_stands(generator: torch.Generator) -> None:
+    for points in (0.0, 1.0, 3.0, 5.0):
+        solid = random_solid(generator, points=points)
+        tower = int(solid.greys.argmax())
+        x, y, _z = (solid.centres[tower] - solid.centres[0]).tolist()
+        end = math.hypot(x, y) + float(solid.halves[tower, 0])
+        assert end == pytest.approx(float(solid.halves[0, 0]), rel=1e-5)
+        assert math.remainder(math.atan2(y, x) - points, 2 * math.pi) == pytest.approx(0, abs=1e-5)
+
+
 def test_turning_a_solid_is_turning_its_boxes() -> None:
     solid, angle = random_solid(torch.Generator().manual_seed(1)), torch.tensor(0.7)
     c, s = angle.cos(), angle.sin()

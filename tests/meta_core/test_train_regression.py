@@ -34,6 +34,12 @@ def tiny(**changes: Any) -> Recipe:
     return Recipe.model_validate(fields | changes)
 
 
+def one_wave() -> Recipe:
+    """The same task again and again."""
+    options = {"shots": [10, 10], "queries": 10, "amplitude": [1, 1], "phase": [0, 0], "inputs": [-1, 1]}
+    return tiny(tasks={"name": "sinusoid", "options": options})
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models") / "tiny-waves"

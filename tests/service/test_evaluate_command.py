@@ -12,7 +12,7 @@ from meta_core.card import Part
 from meta_core.train_regression import train_regression
 from service.cli import app
 from tests.made_up import SPEC, write_model, write_npz
-from tests.meta_core.test_train_regression import three_steps, tiny
+from tests.meta_core.test_train_regression import one_wave, three_steps, tiny
 
 
 def kshot(*arguments: str) -> Result:
@@ -39,6 +39,7 @@ def test_a_regression_is_measured_before_and_after_its_steps(waves: Path) -> Non
     table = kshot("evaluate", str(waves), "--episodes", "10", "--steps", "2")
     assert table.exit_code == 0
     assert "squared error" in table.stdout
+    assert "memorization check: tasks of training are missed by" in " ".join(table.stderr.split())
 
 
 def test_a_regression_that_takes_no_steps_is_measured_as_it_is(tmp_path: Path) -> None:
@@ -48,6 +49,14 @@ def test_a_regression_that_takes_no_steps_is_measured_as_it_is(tmp_path: Path) -
     refused = kshot("evaluate", str(tmp_path / "waves"), "--steps", "2")
     assert refused.exit_code != 0
     assert "no adaptation option 'steps'" in refused.stderr
+
+
+def test_a_regression_that_knows_its_tasks_by_heart_is_told_with_exit_code_1(tmp_path: Path) -> None:
+    train_regression(one_wave(), out=tmp_path / "wave", device="cpu")
+    done = kshot("evaluate", str(tmp_path / "wave"), "--episodes", "5")
+    assert done.exit_code == 1
+    assert "squared error" in done.stdout
+    assert "the model goes by what it learned by heart, not by its examples" in " ".join(done.stderr.split())
 
 
 def test_a_regression_needs_no_data_and_pictures_do(waves: Path, pictures: Path, tmp_path: Path) -> None:
