@@ -1,5 +1,6 @@
 """Does a regression go by the examples, or does it know its tasks by heart (Yin et al. 2020, section 3)?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,14 +45,13 @@ class TaskMemorizationCheck:
             f"another's (squared; {self.mean:.4g} if the mean were answered)"
         )
         if not self.memorizes:
-            return f"memorization check: {errors}: the examples decide"
+            return f"memorization check: {errors}: the tasks are not known by heart"
         return (
             f"memorization check: {errors}: the model goes by what it learned by heart, not by its examples. "
             "Meta-train it on more tasks, with a larger inner rate, or with the learner mr_maml or mr_cnp"
         )
 
 
-@torch.no_grad()
 def check_task_memorization(
     learner: Learner,
     tasks: Part,
@@ -62,6 +62,7 @@ def check_task_memorization(
     seed: int,
     options: AdaptOptions,
     workers: Workers | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> TaskMemorizationCheck:
     """Ask tasks of training twice, the second time each with the examples of the one before it.
 
@@ -74,11 +75,14 @@ def check_task_memorization(
         seed: of the tasks that are drawn, `CHECKED_TASKS` of them.
         options: of adaptation.
         workers: as for `adapt_many`.
+        advance: told how many tasks were just asked, twice `CHECKED_TASKS` in all.
     """
     source = generated(tasks, spec, "training", shots=(shots, shots), queries=queries)
     asked = source.sample(CHECKED_TASKS, torch.Generator().manual_seed(seed))
     exchanged = asked._replace(support=SupportSet(*(tensor.roll(1, 0) for tensor in asked.support)))
-    own, others = (
-        float(task_errors(learner, episode, options=options, workers=workers).mean()) for episode in (asked, exchanged)
-    )
-    return TaskMemorizationCheck(own=own, exchanged=others, mean=float(asked.query.targets.var(correction=0)))
+    errors = []
+    for episode in (asked, exchanged):
+        errors.append(float(task_errors(learner, episode, options=options, workers=workers).mean()))
+        advance(CHECKED_TASKS)
+    mean = float(asked.query.targets.var(correction=0))
+    return TaskMemorizationCheck(own=errors[0], exchanged=errors[1], mean=mean)

@@ -12,7 +12,9 @@ _REACH = 1.05
 _LIGHT = torch.tensor([-0.45, -0.55, 0.7])
 _AMBIENT = 0.3
 _FLOOR = -0.35
+"""How high a random solid's body begins."""
 _BOXES = 4
+"""Of a random solid, beside its body and its tower."""
 
 
 class Solid(NamedTuple):

@@ -134,7 +134,7 @@ def _regression(
 ) -> None:
     """Errors after as many steps as tell most, where it takes any and the options do not say how many."""
     from meta_core.asking import evaluation_workers
-    from meta_core.memorized_tasks import check_task_memorization
+    from meta_core.memorized_tasks import CHECKED_TASKS, check_task_memorization
     from meta_core.progress import episodes_bar, say
     from meta_core.regression import measured_errors, telling_steps
 
@@ -143,10 +143,8 @@ def _regression(
     model.learner.check_options(options)
     counts = telling_steps(model.learner) if options.steps is None else [options.steps]
     asked = shots or sorted({row.shots for row in model.card.errors}) or [5, 10]
-    with (
-        evaluation_workers(model.learner) as workers,
-        episodes_bar("evaluating", total=len(asked) * len(counts) * episodes) as bar,
-    ):
+    total = len(asked) * len(counts) * episodes + 2 * CHECKED_TASKS
+    with evaluation_workers(model.learner) as workers, episodes_bar("evaluating", total=total) as bar:
         rows = measured_errors(
             model.learner,
             model.card.tasks,
@@ -169,6 +167,7 @@ def _regression(
             seed=seed,
             options=options,
             workers=workers,
+            advance=bar.advance,
         )
     if as_json:
         print_json([row.model_dump() for row in rows])
